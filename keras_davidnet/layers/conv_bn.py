@@ -1,0 +1,120 @@
+"""Convolution and batch normalization as one layer."""
+
+from collections.abc import Callable
+
+import keras
+
+from keras_davidnet.initializers import PyTorchUniform, fork
+from keras_davidnet.validation import check_fraction
+
+
+@keras.saving.register_keras_serializable("keras_davidnet")
+class ConvBN(keras.layers.Layer):
+    """Convolution, dropout, batch normalization, activation.
+
+    `activation(batch_norm(dropout(conv(x))))`, the convolution without bias:
+    the normalization's `beta` takes its place.
+
+    Input: `(batch, height, width, channels)`.  Output: `(batch, new_height,
+    new_width, filters)`, of the input's height and width under the default
+    strides and padding.
+
+    Args:
+        filters: Number of output channels.
+        kernel_size: An integer or a pair, in pixels.
+        strides: An integer or a pair, in pixels.
+        padding: `"same"` or `"valid"`.
+        activation: Name or function of the activation, None for none.
+        kernel_initializer: Name, instance or class of the initializer.
+        momentum: Of the moving statistics, `new = momentum * old + (1 -
+            momentum) * batch` (PyTorch writes 0.1 for this 0.9).
+        epsilon: Added to the variance.
+        dropout: Fraction of the convolution's outputs set to zero in training,
+            in `[0, 1)`; 0 turns dropout off.
+        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+
+    ```python
+    images = keras.Input((32, 32, 3))
+    x = ConvBN(64)(images)
+    x = ConvBN(128, strides=2, activation="gelu", dropout=0)(x)
+    ```
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, int] = 3,
+        strides: int | tuple[int, int] = 1,
+        padding: str = "same",
+        activation: str | Callable | None = "relu",
+        kernel_initializer=PyTorchUniform,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        dropout: float = 0.05,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_fraction("dropout", dropout)
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.padding = padding
+        self.activation = keras.activations.get(activation)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.dropout = dropout
+        self.conv = keras.layers.Conv2D(
+            filters,
+            kernel_size,
+            strides=strides,
+            padding=padding,
+            use_bias=False,
+            kernel_initializer=fork(self.kernel_initializer),
+            dtype=self.dtype_policy,
+            name="conv",
+        )
+        self.drop = keras.layers.Dropout(
+            dropout, dtype=self.dtype_policy, name="drop"
+        )
+        self.bn = keras.layers.BatchNormalization(
+            momentum=momentum,
+            epsilon=epsilon,
+            dtype=self.dtype_policy,
+            name="bn",
+        )
+
+    def build(self, input_shape):
+        # Loading finds the weights of built sublayers only.
+        self.conv.build(input_shape)
+        self.bn.build(self.conv.compute_output_shape(input_shape))
+
+    def call(self, inputs, training=False):
+        x = self.conv(inputs)
+        x = self.drop(x, training=training)
+        x = self.bn(x, training=training)
+        return self.activation(x)
+
+    def compute_output_shape(self, input_shape):
+        return self.conv.compute_output_shape(input_shape)
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "activation": keras.activations.serialize(self.activation),
+            "kernel_initializer": keras.initializers.serialize(
+                self.kernel_initializer
+            ),
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "dropout": self.dropout,
+        }

@@ -1,0 +1,144 @@
+"""The residual block of DavidNet."""
+
+from collections.abc import Callable
+
+import keras
+
+from keras_davidnet.initializers import PyTorchUniform, fork
+from keras_davidnet.layers.conv_bn import ConvBN
+
+
+@keras.saving.register_keras_serializable("keras_davidnet")
+class ResBlock(keras.layers.Layer):
+    """A `ConvBN` and a pooling, then, if asked for, a residual branch.
+
+    With `h = pool(conv(x))`, where `conv`, `res1` and `res2` are `ConvBN`s:
+
+    - `residual=False`: `h`
+    - `residual=True`: `h + res2(res1(h))`, with no activation after the sum.
+
+    Input: `(batch, height, width, channels)`.  Output: `(batch, new_height,
+    new_width, filters)`, half the height and width under the default pooling.
+
+    Args:
+        filters: Number of output channels.
+        residual: Whether the block has the residual branch.
+        pool: `"max"` for 2x2 max pooling, None for none, or any layer.
+        kernel_size: Of all convolutions; they keep height and width.
+        activation: As for `ConvBN`.
+        kernel_initializer: As for `ConvBN`.  The three kernels never share a
+            draw; a seed of `s` gives them `s`, `s + 1` and `s + 2`.
+        momentum: As for `ConvBN`.
+        epsilon: As for `ConvBN`.
+        dropout: As for `ConvBN`.
+        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        TypeError: If `pool` is neither `"max"` nor None nor a layer.
+
+    Example:
+
+    ```python
+    images = keras.Input((64, 64, 3))
+    x = ResBlock(64, residual=True)(images)
+    x = ResBlock(128, pool=keras.layers.AveragePooling2D(2))(x)
+    ```
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        residual: bool = False,
+        pool: str | keras.layers.Layer | None = "max",
+        kernel_size: int | tuple[int, int] = 3,
+        activation: str | Callable | None = "relu",
+        kernel_initializer=PyTorchUniform,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        dropout: float = 0.05,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if pool == "max":
+            pool = keras.layers.MaxPooling2D(
+                2, dtype=self.dtype_policy, name="pool"
+            )
+        if not (pool is None or isinstance(pool, keras.layers.Layer)):
+            raise TypeError(
+                '`pool` must be "max", None or a Keras layer. '
+                f"Received: pool={pool!r} of type {type(pool).__name__}"
+            )
+        self.filters = filters
+        self.residual = residual
+        self.pool = pool
+        self.kernel_size = kernel_size
+        self.activation = keras.activations.get(activation)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.dropout = dropout
+        self.conv, *branch = (
+            ConvBN(
+                filters,
+                kernel_size,
+                activation=activation,
+                kernel_initializer=fork(self.kernel_initializer, index),
+                momentum=momentum,
+                epsilon=epsilon,
+                dropout=dropout,
+                dtype=self.dtype_policy,
+                name=name,
+            )
+            for index, name in enumerate(
+                ("conv", "res1", "res2") if residual else ("conv",)
+            )
+        )
+        self.res1, self.res2 = branch or (None, None)
+
+    def build(self, input_shape):
+        self.conv.build(input_shape)
+        shape = self.conv.compute_output_shape(input_shape)
+        if self.pool is not None:
+            self.pool.build(shape)
+            shape = self.pool.compute_output_shape(shape)
+        if self.residual:
+            self.res1.build(shape)
+            self.res2.build(shape)
+
+    def call(self, inputs, training=False):
+        x = self.conv(inputs, training=training)
+        if self.pool is not None:
+            x = self.pool(x)
+        if self.residual:
+            x = x + self.res2(
+                self.res1(x, training=training), training=training
+            )
+        return x
+
+    def compute_output_shape(self, input_shape):
+        shape = self.conv.compute_output_shape(input_shape)
+        if self.pool is not None:
+            shape = self.pool.compute_output_shape(shape)
+        return shape
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "residual": self.residual,
+            "pool": self.pool and keras.layers.serialize(self.pool),
+            "kernel_size": self.kernel_size,
+            "activation": keras.activations.serialize(self.activation),
+            "kernel_initializer": keras.initializers.serialize(
+                self.kernel_initializer
+            ),
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "dropout": self.dropout,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        pool = config["pool"] and keras.layers.deserialize(config["pool"])
+        return super().from_config({**config, "pool": pool})

@@ -1,0 +1,224 @@
+import keras
+import numpy as np
+import pytest
+import reference
+from keras.src.testing import TestCase
+
+from keras_davidnet import ConvBN, PyTorchUniform, ResBlock
+
+
+def scrambled(layer, rng):
+    """Gives a built layer weights that no initializer would."""
+    layer.set_weights(
+        [rng.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()]
+    )
+    return layer
+
+
+def numpy(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+# Keras's harness trains from a generator.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
+class KerasHarness(TestCase):
+    def test_conv_bn(self):
+        self.run_layer_test(
+            ConvBN,
+            {"filters": 4},
+            input_shape=(2, 6, 5, 3),
+            expected_output_shape=(2, 6, 5, 4),
+            expected_num_trainable_weights=3,
+            expected_num_non_trainable_weights=2,
+            expected_num_seed_generators=1,
+        )
+        self.run_layer_test(
+            ConvBN,
+            {
+                "filters": 4,
+                "kernel_size": (1, 3),
+                "strides": 2,
+                "padding": "valid",
+                "activation": None,
+                "kernel_initializer": PyTorchUniform(seed=1),
+                "momentum": 0.5,
+                "epsilon": 1e-3,
+                "dropout": 0.0,
+            },
+            input_shape=(2, 6, 5, 3),
+            expected_output_shape=(2, 3, 2, 4),
+            expected_num_trainable_weights=3,
+        )
+
+    def test_res_block(self):
+        self.run_layer_test(
+            ResBlock,
+            {"filters": 4},
+            input_shape=(2, 6, 6, 3),
+            expected_output_shape=(2, 3, 3, 4),
+            expected_num_trainable_weights=3,
+        )
+        self.run_layer_test(
+            ResBlock,
+            {"filters": 4, "residual": True, "activation": "gelu"},
+            input_shape=(2, 6, 6, 3),
+            expected_output_shape=(2, 3, 3, 4),
+            expected_num_trainable_weights=9,
+            expected_num_non_trainable_weights=6,
+        )
+        self.run_layer_test(
+            ResBlock,
+            {"filters": 4, "pool": None, "residual": True},
+            input_shape=(2, 6, 6, 3),
+            expected_output_shape=(2, 6, 6, 4),
+        )
+        # The harness builds one pool in several blocks; this one is fresh.
+        self.run_class_serialization_test(
+            ResBlock(4, pool=keras.layers.AveragePooling2D(3))
+        )
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_conv_bn_equals_numpy(rng, training):
+    x = rng.normal(size=(3, 7, 6, 2))
+    layer = ConvBN(5, dropout=0)
+    layer.build(x.shape)
+    scrambled(layer, rng)
+    expected = reference.conv_bn(x, layer, training)
+    kernel, (_, _, mean, variance) = reference.weights_of(layer)
+    np.testing.assert_allclose(
+        numpy(layer(x, training=training)), expected, rtol=1e-4, atol=1e-4
+    )
+    if training:
+        # Momentum 0.9; the batch's variance is the biased one, as in Keras.
+        y = reference.conv_same(x, kernel)
+        _, (_, _, new_mean, new_variance) = reference.weights_of(layer)
+        np.testing.assert_allclose(
+            new_mean, 0.9 * mean + 0.1 * y.mean((0, 1, 2)), rtol=1e-5
+        )
+        np.testing.assert_allclose(
+            new_variance, 0.9 * variance + 0.1 * y.var((0, 1, 2)), rtol=1e-5
+        )
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_res_block_equals_numpy(rng, residual, training):
+    x = rng.normal(size=(3, 7, 8, 2))
+    block = ResBlock(3, residual=residual, dropout=0)
+    block.build(x.shape)
+    scrambled(block, rng)
+    expected = reference.res_block(x, block, training)
+    np.testing.assert_allclose(
+        numpy(block(x, training=training)), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_dropout_comes_before_normalization(rng):
+    # Dropped, an output of the convolution is 0, and leaves the normalization
+    # as the one value -mean / deviation; after it, it would be 0.
+    layer = ConvBN(1, 1, activation=None, dropout=0.5)
+    x = np.ones((1, 40, 40, 1), "float32")
+    y = numpy(layer(x, training=True)).ravel()
+    low, high = np.unique(y.round(3))
+    assert low < -0.5 and high > 0.5
+    dropped = (y < 0).mean()
+    assert 0.4 < dropped < 0.6
+    assert len(np.unique(numpy(layer(x)).round(5))) == 1
+
+
+def test_kernels_never_share_a_draw():
+    shared = PyTorchUniform()
+    a, b = (
+        ConvBN(4, kernel_initializer=shared),
+        ConvBN(4, kernel_initializer=shared),
+    )
+    seeded = ResBlock(
+        4, residual=True, kernel_initializer=PyTorchUniform(seed=1)
+    )
+    for layer in (a, b, seeded):
+        layer.build((None, 8, 8, 4))
+    kernels = [
+        layer.conv.get_weights()[0]
+        for layer in (a, b, seeded.conv, seeded.res1, seeded.res2)
+    ]
+    for i in range(len(kernels)):
+        for j in range(i):
+            assert not np.array_equal(kernels[i], kernels[j])
+
+
+def test_same_seed_same_kernels():
+    blocks = [
+        ResBlock(4, residual=True, kernel_initializer=PyTorchUniform(seed=1))
+        for _ in range(2)
+    ]
+    for block in blocks:
+        block.build((None, 8, 8, 4))
+    for one, other in zip(*(b.get_weights() for b in blocks), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_compose_into_sequential_functional_and_subclass(rng, tmp_path):
+    x = rng.normal(size=(4, 12, 12, 2)).astype("float32")
+    sequential = keras.Sequential(
+        [ConvBN(3), ResBlock(4, residual=True), keras.layers.Flatten()]
+    )
+    images = keras.Input((None, None, 2))
+    h = ConvBN(3, strides=2, activation="gelu")(images)
+    h = ResBlock(4, pool=keras.layers.AveragePooling2D(2), dropout=0)(h)
+    functional = keras.Model(images, keras.layers.GlobalAveragePooling2D()(h))
+    subclass = Subclass()
+    for model in (sequential, functional, subclass):
+        model.compile("sgd", "mse")
+        y = np.zeros(model(x).shape)
+        model.fit(x, y, batch_size=2, verbose=0)
+        path = tmp_path / "net.keras"
+        model.save(path)
+        np.testing.assert_array_equal(
+            keras.saving.load_model(path).predict(x, verbose=0),
+            model.predict(x, verbose=0),
+        )
+
+
+@keras.saving.register_keras_serializable("test_layers")
+class Subclass(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.block = ResBlock(2, residual=True)
+        self.head = ConvBN(1, 1)
+
+    def call(self, x, training=False):
+        return self.head(self.block(x, training=training), training=training)
+
+
+def test_weights_are_loaded_not_drawn_anew(tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 3)), ResBlock(4, True)])
+    model.save_weights(tmp_path / "net.weights.h5")
+    other = keras.Sequential([keras.Input((8, 8, 3)), ResBlock(4, True)])
+    other.load_weights(tmp_path / "net.weights.h5")
+    for one, two in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_precision_reaches_every_sublayer():
+    block = ResBlock(4, residual=True, dtype="mixed_bfloat16")
+    restored = ResBlock.from_config(block.get_config())
+    for layer in (block, restored):
+        for sublayer in layer._flatten_layers():
+            assert sublayer.dtype_policy.name == "mixed_bfloat16"
+
+
+@pytest.mark.parametrize(
+    "build, error, message",
+    [
+        (lambda: ConvBN(4, dropout=1), ValueError, "dropout=1"),
+        (lambda: ConvBN(4, dropout=-0.1), ValueError, "dropout=-0.1"),
+        (lambda: ConvBN(0), ValueError, "filters=0"),
+        (lambda: ConvBN(4, activation="rilu"), ValueError, "rilu"),
+        (lambda: ResBlock(4, pool="min"), TypeError, "pool='min'"),
+        (lambda: ResBlock(4, pool=2), TypeError, "pool=2 of type int"),
+    ],
+)
+def test_bad_arguments(build, error, message):
+    with pytest.raises(error, match=message):
+        build()
