@@ -1,0 +1,147 @@
+"""Random image layers that draw once per image, inside the compiled step.
+
+For flips, `keras.layers.RandomFlip("horizontal")` already does so.
+"""
+
+import keras
+from keras import ops
+
+from keras_davidnet.validation import check_count
+
+
+class _RandomImageLayer(keras.layers.Layer):
+    """Images pass unchanged unless training; `augment` says what then."""
+
+    def __init__(self, seed: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, images, training=False):
+        if not training:
+            return images
+        if len(images.shape) != 4 or None in images.shape[1:]:
+            raise ValueError(
+                f"{type(self).__name__} takes images of shape (batch, height, "
+                "width, channels), all but the batch known. "
+                f"Received: images of shape {tuple(images.shape)}"
+            )
+        return self.augment(images)
+
+    def offsets(self, images, positions):
+        """One `(row, column)` an image, each in `[0, positions)`."""
+        rows, columns = positions
+        batch = ops.shape(images)[0]
+        return (
+            keras.random.randint((batch, 1), 0, n, seed=self.seed_generator)
+            for n in (rows, columns)
+        )
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "seed": self.seed}
+
+
+@keras.saving.register_keras_serializable("keras_davidnet")
+class RandomPadCrop(_RandomImageLayer):
+    """Pads each image by reflection, then crops it back at a random place.
+
+    The same as PyTorch's `RandomCrop(size, padding, padding_mode="reflect")`:
+    the border pixels themselves are not repeated, and each of the
+    `(2 * padding + 1) ** 2` offsets is equally likely.
+
+    Input and output: `(batch, height, width, channels)`.  When not training
+    the images pass unchanged.
+
+    Args:
+        padding: Number of pixels on each side, less than height and width.
+        seed: An integer, for the same offsets in every run.
+        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`.
+
+    Raises:
+        ValueError: If `padding` is not a positive integer, or if the images
+            are not larger than it.
+    """
+
+    def __init__(self, padding: int = 4, seed: int | None = None, **kwargs):
+        super().__init__(seed, **kwargs)
+        check_count("padding", padding)
+        self.padding = padding
+
+    def augment(self, images):
+        height, width, channels = images.shape[1:]
+        if min(height, width) <= self.padding:
+            raise ValueError(
+                f"Images must be larger than the padding of {self.padding} "
+                "pixels that reflects them. "
+                f"Received: images of shape {tuple(images.shape)}"
+            )
+        # Padding and crop are one gather: each pixel of the crop names the
+        # pixel of the image that it shows.
+        n = 2 * self.padding + 1
+        top, left = self.offsets(images, (n, n))
+        rows = self._reflect(ops.arange(height) + top - self.padding, height)
+        columns = self._reflect(ops.arange(width) + left - self.padding, width)
+        first = ops.arange(ops.shape(images)[0])[:, None] * height
+        indices = (first + rows)[:, :, None] * width + columns[:, None, :]
+        return ops.take(ops.reshape(images, (-1, channels)), indices, axis=0)
+
+    @staticmethod
+    def _reflect(index, size):
+        return size - 1 - ops.abs(size - 1 - ops.abs(index))
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "padding": self.padding}
+
+
+@keras.saving.register_keras_serializable("keras_davidnet")
+class RandomCutout(_RandomImageLayer):
+    """Sets a random square of each image to zero.
+
+    Cutout (DeVries and Taylor, 2017, arXiv:1708.04552), as DavidNet uses it:
+    the square lies whole inside the image, each place equally likely.  Zero
+    is the mean colour where the images are normalised before, as `DavidNet`
+    does.
+
+    Input and output: `(batch, height, width, channels)`.  When not training
+    the images pass unchanged.
+
+    Args:
+        size: Side of the square, in pixels, at most height and width.
+        seed: An integer, for the same places in every run.
+        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`.
+
+    Raises:
+        ValueError: If `size` is not a positive integer, or if the images are
+            smaller than it.
+    """
+
+    def __init__(self, size: int = 8, seed: int | None = None, **kwargs):
+        super().__init__(seed, **kwargs)
+        check_count("size", size)
+        self.size = size
+
+    def augment(self, images):
+        height, width = images.shape[1:3]
+        if min(height, width) < self.size:
+            raise ValueError(
+                f"Images must be at least {self.size} pixels high and wide, "
+                "the size of the square. "
+                f"Received: images of shape {tuple(images.shape)}"
+            )
+        top, left = self.offsets(
+            images, (height - self.size + 1, width - self.size + 1)
+        )
+        rows = self._inside(top, height)
+        columns = self._inside(left, width)
+        cut = (rows[:, :, None] & columns[:, None, :])[..., None]
+        return ops.where(cut, ops.zeros_like(images), images)
+
+    def _inside(self, start, length):
+        index = ops.arange(length)
+        return (index >= start) & (index < start + self.size)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "size": self.size}
