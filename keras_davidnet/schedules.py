@@ -1,0 +1,88 @@
+"""Learning-rate schedules."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_davidnet.validation import check_count
+
+
+@keras.saving.register_keras_serializable("keras_davidnet")
+class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate that runs in straight lines from knot to knot.
+
+    `rate(step) = np.interp(step, knots, values)`: linear between the knots,
+    flat outside them.
+
+    Args:
+        knots: Steps, strictly rising, at least two.
+        values: The rate at each knot, not negative.
+        name: Name of the schedule.
+
+    Raises:
+        ValueError: If knots and values are not finite numbers of the same
+            count, if the knots do not rise, or if a value is negative.
+
+    Example: DavidNet's rate, 24 epochs of 97 steps.
+
+    ```python
+    PiecewiseLinear.from_epochs([0, 5, 24], [0, 0.4, 0], steps_per_epoch=97)
+    ```
+    """
+
+    def __init__(
+        self,
+        knots: Sequence[float],
+        values: Sequence[float],
+        name: str = "PiecewiseLinear",
+    ):
+        super().__init__()
+        received = f"Received: knots={knots}, values={values}"
+        if len(knots) != len(values) or len(knots) < 2:
+            raise ValueError(
+                "`knots` and `values` must be lists of the same length, at "
+                f"least 2. {received}"
+            )
+        if not (np.isfinite(knots).all() and np.isfinite(values).all()):
+            raise ValueError(
+                f"`knots` and `values` must be finite numbers. {received}"
+            )
+        if not (np.diff(knots) > 0).all():
+            raise ValueError(
+                f"`knots` must rise from each to the next. {received}"
+            )
+        if min(values) < 0:
+            raise ValueError(f"`values` must not be negative. {received}")
+        self.knots = list(knots)
+        self.values = list(values)
+        self.name = name
+
+    @classmethod
+    def from_epochs(
+        cls,
+        knots: Sequence[float],
+        values: Sequence[float],
+        steps_per_epoch: int,
+        name: str = "PiecewiseLinear",
+    ) -> "PiecewiseLinear":
+        """The same, with the knots in epochs of `steps_per_epoch` steps."""
+        check_count("steps_per_epoch", steps_per_epoch)
+        return cls([knot * steps_per_epoch for knot in knots], values, name)
+
+    def __call__(self, step):
+        knots = ops.convert_to_tensor(self.knots, "float32")
+        values = ops.convert_to_tensor(self.values, "float32")
+        step = ops.clip(ops.cast(step, "float32"), knots[0], knots[-1])
+        # The segment is the number of inner knots that lie behind.
+        left = ops.sum(ops.cast(step >= knots[1:-1], "int32"))
+        start, end = ops.take(knots, left), ops.take(knots, left + 1)
+        # Both weights from the step itself: near a value of zero, 1 - weight
+        # would leave nothing but rounding.
+        return ops.take(values, left) * (
+            (end - step) / (end - start)
+        ) + ops.take(values, left + 1) * ((step - start) / (end - start))
+
+    def get_config(self) -> dict:
+        return {"knots": self.knots, "values": self.values, "name": self.name}

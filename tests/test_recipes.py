@@ -1,0 +1,72 @@
+import keras
+import numpy as np
+import pytest
+import reference
+
+from keras_davidnet import recipes
+
+
+def rate(optimizer, step):
+    optimizer.iterations.assign(step)
+    return float(optimizer.learning_rate)
+
+
+@pytest.mark.parametrize(
+    "epochs, steps_per_epoch, peak_epoch",
+    [(24, 97, 5), (5, 97, 1), (10, 3, 2), (1, 100, 0.2), (3, 10, 0.6)],
+)
+def test_davidnet_rate(epochs, steps_per_epoch, peak_epoch):
+    optimizer = recipes.davidnet_optimizer(steps_per_epoch, epochs)
+    last = epochs * steps_per_epoch
+    top = peak_epoch * steps_per_epoch
+    for step in range(0, last + 1, max(1, last // 50)):
+        np.testing.assert_allclose(
+            rate(optimizer, step),
+            np.interp(step, [0, top, last], [0, 0.4, 0]),
+            rtol=1e-5,
+        )
+
+
+def test_defaults_are_the_published_numbers():
+    optimizer = recipes.davidnet_optimizer()
+    assert rate(optimizer, 5 * 97) == np.float32(0.4)
+    assert rate(optimizer, 24 * 97) == 0
+    assert optimizer.momentum == 0.9
+    assert optimizer.nesterov
+    assert optimizer.coupled_weight_decay == 5e-4
+
+
+def test_equals_the_summed_loss_of_the_published_code(rng):
+    # dawn.py sums the loss over the batch, divides the rate by the batch size
+    # and multiplies the decay by it.
+    batch_size, steps, peak = 16, 20, 0.4
+    x = rng.normal(size=(steps, batch_size, 5))
+    y = rng.normal(size=(steps, batch_size, 1))
+    model = keras.Sequential(
+        [keras.Input((5,)), keras.layers.Dense(1, use_bias=False)]
+    )
+    w, v = model.get_weights()[0].astype("float64"), 0
+    optimizer = recipes.davidnet_optimizer(steps // 5, epochs=5, peak=peak)
+    model.compile(optimizer, "mse")
+    model.fit(
+        x.reshape(-1, 5),
+        y.reshape(-1, 1),
+        batch_size=batch_size,
+        shuffle=False,
+        verbose=0,
+    )
+    for step in range(steps):
+        summed_gradient = 2 * x[step].T @ (x[step] @ w - y[step])
+        now = np.interp(step, [0, steps / 5, steps], [0, peak, 0])
+        w, v = reference.sgd_step(
+            w, v, summed_gradient, now / batch_size, decay=5e-4 * batch_size
+        )
+    np.testing.assert_allclose(model.get_weights()[0], w, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"epochs": 0}, {"steps_per_epoch": 0}, {"peak": -1.0}]
+)
+def test_bad_arguments(arguments):
+    with pytest.raises(ValueError, match="Received"):
+        recipes.davidnet_optimizer(**arguments)

@@ -1,0 +1,104 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_davidnet import PiecewiseLinear
+
+
+def rates(schedule, steps):
+    return np.array(
+        [keras.ops.convert_to_numpy(schedule(step)) for step in steps]
+    )
+
+
+@pytest.mark.parametrize(
+    "knots, values",
+    [
+        ([0, 485, 2328], [0.0, 0.4, 0.0]),
+        ([10, 20.5, 21, 400], [1.0, 0.2, 0.9, 0.1]),
+        ([0, 1], [0.3, 0.3]),
+    ],
+)
+def test_equals_numpy_interp(rng, knots, values):
+    schedule = PiecewiseLinear(knots, values)
+    steps = np.concatenate(
+        [knots, rng.uniform(-10, knots[-1] * 1.2, 300)]
+    ).astype("float32")
+    np.testing.assert_allclose(
+        rates(schedule, steps), np.interp(steps, knots, values), rtol=1e-6
+    )
+
+
+def test_exact_at_the_knots_and_flat_outside():
+    schedule = PiecewiseLinear([3, 7, 11], [0.1, 0.4, 0.0])
+    np.testing.assert_array_equal(
+        rates(schedule, [-5, 0, 3, 7, 11, 12, 10**6]),
+        np.float32([0.1, 0.1, 0.1, 0.4, 0.0, 0.0, 0.0]),
+    )
+
+
+def test_knots_in_epochs():
+    schedule = PiecewiseLinear.from_epochs(
+        [0, 5, 24], [0, 0.4, 0], steps_per_epoch=97
+    )
+    np.testing.assert_allclose(
+        rates(schedule, [0, 1, 5 * 97, 24 * 97 - 1, 24 * 97]),
+        [0, 0.4 / 485, 0.4, 0.4 / (19 * 97), 0],
+        rtol=1e-6,
+    )
+
+
+def test_every_step_of_a_compiled_fit_gets_its_rate():
+    # A gradient of one and no momentum: each step takes its rate from w.
+    model = keras.Sequential(
+        [
+            keras.Input((1,)),
+            keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros"),
+        ]
+    )
+    knots, values = [0, 3, 8], [0.0, 0.4, 0.0]
+    model.compile(
+        keras.optimizers.SGD(PiecewiseLinear(knots, values)),
+        loss=lambda y, prediction: prediction,
+    )
+    taken = []
+    for _ in range(10):
+        before = model.get_weights()[0].item()
+        model.fit(np.ones((1, 1)), np.ones((1, 1)), verbose=0)
+        taken.append(before - model.get_weights()[0].item())
+    np.testing.assert_allclose(
+        taken, np.interp(np.arange(10), knots, values), atol=1e-6
+    )
+
+
+def test_config_round_trip():
+    schedule = PiecewiseLinear([0, 2.5, 9], [0.1, 0.4, 0.0], name="rate")
+    restored = keras.optimizers.schedules.deserialize(
+        keras.optimizers.schedules.serialize(schedule)
+    )
+    assert type(restored) is PiecewiseLinear
+    assert restored.get_config() == schedule.get_config()
+    assert restored.name == "rate"
+
+
+@pytest.mark.parametrize(
+    "knots, values, message",
+    [
+        ([0, 1], [0.1], "same length"),
+        ([0], [0.1], "at least 2"),
+        ([0, 2, 2], [0, 1, 0], "rise"),
+        ([0, 2, 1], [0, 1, 0], "rise"),
+        ([0, 1], [0, -0.1], "negative"),
+        ([0, float("nan")], [0, 1], "finite"),
+        ([0, 1], [0, float("inf")], "finite"),
+    ],
+)
+def test_bad_arguments(knots, values, message):
+    with pytest.raises(ValueError, match=message) as error:
+        PiecewiseLinear(knots, values)
+    assert f"knots={knots}, values={values}" in str(error.value)
+
+
+def test_bad_steps_per_epoch():
+    with pytest.raises(ValueError, match="steps_per_epoch=0"):
+        PiecewiseLinear.from_epochs([0, 1], [0, 1], steps_per_epoch=0)
