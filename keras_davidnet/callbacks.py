@@ -1,0 +1,125 @@
+"""Callbacks."""
+
+import re
+from collections.abc import Sequence
+
+import keras
+
+from keras_davidnet.validation import check_not_negative
+
+_EXCLUSIONS = "_exclude_from_weight_decay"
+
+
+class DecoupledWeightDecay(keras.callbacks.Callback):
+    """Decays the weights apart from gradient and velocity, while `fit` runs.
+
+    Before each update, `w = w - learning_rate * weight_decay * w` (Loshchilov
+    and Hutter, 2019, arXiv:1711.05101).  The decay is part of the compiled
+    step, so it costs no synchronisation and happens at every step, whatever
+    `steps_per_execution` is.  It takes the place of any decay that the
+    optimizer has of its own, coupled or not; when `fit` ends, the optimizer is
+    as it was before.
+
+    A coupled decay of 5e-4 at momentum 0.9 is about a decoupled one of 5e-3.
+
+    A model that is saved while `fit` runs keeps the rate of a stock Keras
+    optimizer's decay in its file, but not `exclude`; pass the callback again
+    when training goes on.
+
+    Args:
+        weight_decay: Fraction of a weight that decays at learning rate 1.
+        exclude: Regular expressions; a weight whose `path` one of them is
+            found in does not decay.  `["gamma", "beta"]` leaves batch
+            normalization alone.
+
+    Raises:
+        ValueError: If `weight_decay` is negative or a pattern is no regular
+            expression, or, when `fit` begins, if a pattern matches no weight.
+        TypeError: When `fit` begins, if the optimizer has no decay to set.
+
+    Example:
+
+    ```python
+    model.fit(train_ds, epochs=24, callbacks=[DecoupledWeightDecay(5e-3)])
+    ```
+    """
+
+    def __init__(self, weight_decay: float, exclude: Sequence[str] = ()):
+        super().__init__()
+        check_not_negative("weight_decay", weight_decay)
+        if isinstance(exclude, str):
+            raise TypeError(
+                "`exclude` must be a list of regular expressions. "
+                f"Received: exclude={exclude!r}"
+            )
+        try:
+            for pattern in exclude:
+                re.compile(pattern)
+        except re.error as error:
+            raise ValueError(
+                f"`exclude` must hold regular expressions: {error}. "
+                f"Received: exclude={exclude}"
+            ) from error
+        self.weight_decay = weight_decay
+        self.exclude = tuple(exclude)
+        self._found = None
+
+    def on_train_begin(self, logs=None):
+        # A fit that raised left the optimizer armed.
+        self._disarm()
+        optimizer = self.model.optimizer
+        # Under mixed_float16 the loss scaler holds the optimizer proper.
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        if not isinstance(optimizer, keras.optimizers.Optimizer):
+            raise TypeError(
+                "DecoupledWeightDecay needs a model whose optimizer is a "
+                "keras.optimizers.Optimizer. "
+                f"Received: optimizer={optimizer!r}"
+            )
+        excluded = self._excluded_variables()
+        self._found = (
+            optimizer,
+            {
+                name: value
+                for name, value in vars(optimizer).items()
+                if name == "weight_decay" or name.startswith(_EXCLUSIONS)
+            },
+        )
+        optimizer.weight_decay = self.weight_decay
+        optimizer.exclude_from_weight_decay(var_list=excluded)
+        # The decay is read when the step is traced.
+        self.model.make_train_function(force=True)
+
+    def on_train_end(self, logs=None):
+        self._disarm()
+
+    def _excluded_variables(self):
+        weights = self.model.trainable_variables
+        for pattern in self.exclude:
+            if not any(re.search(pattern, v.path) for v in weights):
+                raise ValueError(
+                    f"`exclude` pattern {pattern!r} matches none of the "
+                    f"model's weights, {[v.path for v in weights]}. "
+                    f"Received: exclude={self.exclude}"
+                )
+        return [
+            v
+            for v in weights
+            if any(re.search(pattern, v.path) for pattern in self.exclude)
+        ]
+
+    def _disarm(self):
+        if self._found is None:
+            return
+        optimizer, attributes = self._found
+        self._found = None
+        for name in list(vars(optimizer)):
+            if name.startswith(_EXCLUSIONS):
+                delattr(optimizer, name)
+        for name, value in attributes.items():
+            setattr(optimizer, name, value)
+        self.model.make_train_function(force=True)
+
+    def __deepcopy__(self, memo):
+        # A used callback holds its model, which a copy must not drag along.
+        return type(self)(self.weight_decay, self.exclude)
