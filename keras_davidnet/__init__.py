@@ -1,5 +1,6 @@
 """Parts for training small image nets fast, grown from DavidNet."""
 
+from keras_davidnet import datasets as datasets
 from keras_davidnet import recipes as recipes
 from keras_davidnet.augmentation import RandomCutout as RandomCutout
 from keras_davidnet.augmentation import RandomPadCrop as RandomPadCrop

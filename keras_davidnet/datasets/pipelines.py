@@ -1,0 +1,152 @@
+"""`tf.data` pipelines over arrays."""
+
+import numpy as np
+
+from keras_davidnet import recipes
+
+_PADDING = 4
+
+
+def make_dataset(
+    images: np.ndarray,
+    labels: np.ndarray,
+    batch_size: int,
+    training: bool = False,
+    seed: int | None = None,
+):
+    """Batches of raw images, as `DavidNet` takes them.
+
+    For training the whole set is shuffled anew every epoch and the last,
+    incomplete batch is dropped, so that every step is of one size and is
+    compiled once.
+
+    Args:
+        images: `(n, height, width, channels)`.
+        labels: `(n,)` or `(n, 1)`.
+        batch_size: Images a batch.
+        training: Whether to shuffle and to drop the last, incomplete batch.
+        seed: Of the shuffling, for the same order in every run.
+
+    Returns:
+        A `tf.data.Dataset` of `(images, labels)` batches, of known length.
+
+    Raises:
+        ValueError: If there are not as many labels as images, or fewer images
+            than one training batch needs.
+        ImportError: If TensorFlow is not installed; `fit` takes arrays too.
+    """
+    tf = _tensorflow()
+    _check_arrays(images, labels, batch_size, training)
+    # Shuffling numbers and gathering a batch at a time is an order of
+    # magnitude faster than handling images one by one.
+    with tf.device("CPU"):
+        images, labels = tf.constant(images), tf.constant(labels)
+    order = tf.data.Dataset.range(len(images))
+    if training:
+        order = order.shuffle(len(images), seed=seed)
+    return (
+        order.batch(batch_size, drop_remainder=training)
+        .map(lambda i: (tf.gather(images, i), tf.gather(labels, i)))
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def make_host_dataset(
+    images: np.ndarray,
+    labels: np.ndarray,
+    batch_size: int,
+    training: bool = False,
+    seed: int | None = None,
+    mean: tuple[float, ...] = recipes.CIFAR10_MEAN,
+    std: tuple[float, ...] = recipes.CIFAR10_STD,
+):
+    """The recipe's own pipeline, which prepares the images on the host.
+
+    For training the images are reflect-padded once, then each is randomly
+    cropped and flipped; all are normalised.  `DavidNet` does the same inside
+    its compiled step, faster; this is for other models and for comparison.  A
+    DavidNet fed by it must leave the images as they are: `DavidNet(mean=(0, 0,
+    0), std=(1 / 255,) * 3, augmentation=None)`.
+
+    Args:
+        images: `(n, height, width, channels)`, in 0..255.
+        labels: `(n,)` or `(n, 1)`.
+        batch_size: Images a batch.
+        training: Whether to augment, to shuffle and to drop the last,
+            incomplete batch.
+        seed: Of shuffling and augmentation.
+        mean: Of the training set, one number a channel, for images in 0..1.
+        std: Its standard deviation, likewise.
+
+    Returns:
+        A `tf.data.Dataset` of `(images, labels)` batches, of known length; the
+        images are float32.
+
+    Raises:
+        ValueError: As for `make_dataset`.
+        ImportError: If TensorFlow is not installed.
+    """
+    tf = _tensorflow()
+    _check_arrays(images, labels, batch_size, training)
+    size = images.shape[1:]
+    if training:
+        border = (_PADDING, _PADDING)
+        images = np.pad(images, ((0, 0), border, border, (0, 0)), "reflect")
+    with tf.device("CPU"):
+        images, labels = tf.constant(images), tf.constant(labels)
+
+    def normalise(image):
+        return (tf.cast(image, "float32") / 255 - mean) / std
+
+    def plain(i):
+        return normalise(images[i]), labels[i]
+
+    def augmented(i, seeds):
+        image = tf.image.stateless_random_crop(images[i], size, seeds[:2])
+        image = tf.image.stateless_random_flip_left_right(image, seeds[2:])
+        return normalise(image), labels[i]
+
+    dataset = tf.data.Dataset.range(len(images))
+    if training:
+        # A seed an image and epoch: stateful draws would come in the order in
+        # which parallel calls happen to run.
+        seeds = tf.data.Dataset.random(seed, rerandomize_each_iteration=True)
+        dataset = tf.data.Dataset.zip(
+            dataset.shuffle(len(images), seed=seed), seeds.batch(4)
+        ).map(augmented, tf.data.AUTOTUNE)
+    else:
+        dataset = dataset.map(plain, tf.data.AUTOTUNE)
+    return dataset.batch(batch_size, drop_remainder=training).prefetch(
+        tf.data.AUTOTUNE
+    )
+
+
+def _tensorflow():
+    try:
+        import tensorflow
+    except ImportError as error:
+        raise ImportError(
+            "The pipelines of keras_davidnet.datasets need TensorFlow, on "
+            "every backend: pip install tensorflow. Without it, pass the "
+            "arrays to fit() themselves."
+        ) from error
+    return tensorflow
+
+
+def _check_arrays(images, labels, batch_size, training):
+    if images.ndim != 4:
+        raise ValueError(
+            "`images` must be of shape (n, height, width, channels). "
+            f"Received: images.shape={images.shape}"
+        )
+    if len(images) != len(labels):
+        raise ValueError(
+            "There must be as many labels as images. "
+            f"Received: {len(images)} images, {len(labels)} labels"
+        )
+    if batch_size < 1 or len(images) < (batch_size if training else 1):
+        raise ValueError(
+            "`batch_size` must be at least 1, and there must be images for one "
+            "batch, or training would have no step. "
+            f"Received: batch_size={batch_size}, {len(images)} images"
+        )
