@@ -10,6 +10,7 @@ from keras_davidnet.callbacks import (
 from keras_davidnet.initializers import PyTorchUniform as PyTorchUniform
 from keras_davidnet.layers import ConvBN as ConvBN
 from keras_davidnet.layers import ResBlock as ResBlock
+from keras_davidnet.models import DavidNet as DavidNet
 from keras_davidnet.optimizers import PyTorchSGD as PyTorchSGD
 from keras_davidnet.schedules import PiecewiseLinear as PiecewiseLinear
 

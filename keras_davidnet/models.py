@@ -1,0 +1,343 @@
+"""DavidNet, a ResNet of nine layers."""
+
+import keras
+from keras import ops
+
+from keras_davidnet import recipes
+from keras_davidnet.augmentation import RandomPadCrop
+from keras_davidnet.initializers import PyTorchUniform
+from keras_davidnet.layers import ConvBN, ResBlock
+from keras_davidnet.validation import check_count, check_fraction
+
+# Three poolings halve height and width to one pixel at least.
+_SMALLEST = 2**3
+
+
+@keras.saving.register_keras_serializable("keras_davidnet")
+class DavidNet(keras.Model):
+    """DavidNet: David Page's ResNet-9, from raw images to logits.
+
+    A `ConvBN` of `width` filters, then three `ResBlock`s of 2, 4 and 8 times
+    as many, the first and the last with a residual branch, then global max
+    pooling, a linear layer without bias, and the logits times `logit_scale`.
+    At width 64 and 10 classes it has 6,573,120 trainable weights.  The layers'
+    names are those of the published net: `prep`, `layer1`, `layer2`,
+    `layer3`, `pool`, `linear`.
+
+    Input: `(batch, height, width, channels)`, raw images in 0..255, uint8 or
+    float; the model normalises them itself.  Any height and width of at least
+    8 pixels will do.  Output: `(batch, num_classes)`, the logits; or, without
+    the top, `(batch, height // 8, width // 8, 8 * width)`.
+
+    In training, `augmentation` runs inside the compiled step.  `compile()`
+    without arguments is the recipe for CIFAR-10: cross entropy on sparse
+    labels, accuracy, and `recipes.davidnet_optimizer()`, 24 epochs of 97
+    batches of 512.  The logs of `fit` hold the rate of the last step as
+    `learning_rate`.
+
+    Args:
+        num_classes: Number of classes, at least 2.
+        width: Number of filters of the first convolution.
+        input_shape: `(height, width, channels)` of the images; height and
+            width may be None.
+        include_top: Whether the pooling and the linear layer are there; a net
+            without them is a backbone and gives the feature map.
+        mean: Of the training set, one number a channel, for images in 0..1.
+        std: Its standard deviation, likewise.
+        augmentation: A layer that sees the normalised images in training;
+            `"crop_flip"` for reflect-pad by 4, random crop and horizontal
+            flip, None for none.
+        dropout: In each `ConvBN`.
+        logit_scale: Factor on the logits.
+        label_smoothing: Of the model's own loss in training, in `[0, 1)`; the
+            loss in evaluation is always the plain cross entropy.
+        tta: Test-time augmentation: whether inference averages the logits of
+            each image and its mirror image, at twice the cost.
+        **kwargs: Of `keras.Model`: `name`, `dtype`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        TypeError: If `augmentation` is neither a layer nor `"crop_flip"` nor
+            None.
+
+    Example:
+
+    ```python
+    model = DavidNet()
+    model.compile()
+    model.fit(train_ds, epochs=24, validation_data=test_ds)
+    ```
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        width: int = 64,
+        input_shape: tuple[int | None, int | None, int] = (32, 32, 3),
+        include_top: bool = True,
+        mean: tuple[float, ...] = recipes.CIFAR10_MEAN,
+        std: tuple[float, ...] = recipes.CIFAR10_STD,
+        augmentation: str | keras.layers.Layer | None = "crop_flip",
+        dropout: float = 0.05,
+        logit_scale: float = 0.125,
+        label_smoothing: float = 0.0,
+        tta: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_count("num_classes", num_classes, 2)
+        check_count("width", width)
+        if len(input_shape) != 3 or any(
+            size is not None and size < _SMALLEST for size in input_shape[:2]
+        ):
+            raise ValueError(
+                "`input_shape` must be (height, width, channels), with height "
+                f"and width of at least {_SMALLEST} pixels or None. "
+                f"Received: input_shape={input_shape}"
+            )
+        check_count("channels", input_shape[2])
+        if not len(mean) == len(std) == input_shape[2] or min(std) <= 0:
+            raise ValueError(
+                "`mean` and `std` must hold one number for each of the "
+                f"{input_shape[2]} channels, and `std` be positive. "
+                f"Received: mean={mean}, std={std}"
+            )
+        check_fraction("label_smoothing", label_smoothing)
+        if tta and not include_top:
+            raise ValueError(
+                "`tta` averages logits, which a net without its top does not "
+                "have. Received: tta=True, include_top=False"
+            )
+        policy = self.dtype_policy
+        if augmentation == "crop_flip":
+            augmentation = keras.Sequential(
+                [
+                    keras.Input((None, None, input_shape[2])),
+                    RandomPadCrop(4, dtype=policy),
+                    keras.layers.RandomFlip("horizontal", dtype=policy),
+                ],
+                name="augmentation",
+            )
+        if not isinstance(augmentation, keras.layers.Layer | None):
+            raise TypeError(
+                '`augmentation` must be a Keras layer, "crop_flip" or None. '
+                f"Received: augmentation={augmentation!r}"
+            )
+        self.num_classes = num_classes
+        self.width = width
+        self.input_shape = tuple(input_shape)
+        self.include_top = include_top
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+        self.dropout = dropout
+        self.logit_scale = logit_scale
+        self.label_smoothing = label_smoothing
+        self.tta = tta
+        self._own_loss = False
+        # In float32: the 8 bits of a bfloat16 hold the pixels, but not their
+        # distance from the mean.
+        self.normalization = keras.layers.Rescaling(
+            [1 / (255 * s) for s in std],
+            [-m / s for m, s in zip(mean, std, strict=True)],
+            dtype="float32",
+            name="normalization",
+        )
+        self.augmentation = augmentation
+        shared = {"dropout": dropout, "dtype": policy}
+        self.prep = ConvBN(width, name="prep", **shared)
+        self.layer1 = ResBlock(
+            2 * width, residual=True, name="layer1", **shared
+        )
+        self.layer2 = ResBlock(4 * width, name="layer2", **shared)
+        self.layer3 = ResBlock(
+            8 * width, residual=True, name="layer3", **shared
+        )
+        if include_top:
+            self.pool = keras.layers.GlobalMaxPooling2D(
+                dtype=policy, name="pool"
+            )
+            self.linear = keras.layers.Dense(
+                num_classes,
+                use_bias=False,
+                kernel_initializer=PyTorchUniform(),
+                dtype=policy,
+                name="linear",
+            )
+        # With its weights there from the start, a model can be summarised,
+        # loaded into and backed up before it has seen an image.
+        self.build((None, *self.input_shape))
+
+    def build(self, input_shape):
+        if self.built:
+            return
+        self.normalization.build(input_shape)
+        if self.augmentation is not None:
+            # A symbolic call builds any layer, one without `build` included.
+            self.augmentation(keras.Input(input_shape[1:]), training=False)
+        shape = input_shape
+        for layer in (self.prep, self.layer1, self.layer2, self.layer3):
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+        if self.include_top:
+            self.pool.build(shape)
+            self.linear.build(self.pool.compute_output_shape(shape))
+
+    def call(self, images, training=False):
+        self._check_images(images)
+        x = self.normalization(images)
+        if training and self.augmentation is not None:
+            x = self.augmentation(x, training=True)
+        outputs = self._forward(x, training)
+        if self.tta and not training:
+            mirrored = self._forward(ops.flip(x, axis=2), training)
+            outputs = (outputs + mirrored) / 2
+        return outputs
+
+    def _check_images(self, images):
+        shape = tuple(images.shape)
+        if (
+            len(shape) != 4
+            or shape[3] != self.input_shape[2]
+            or any(size is not None and size < _SMALLEST for size in shape[1:3])
+        ):
+            raise ValueError(
+                "DavidNet takes images of shape (batch, height, width, "
+                f"{self.input_shape[2]}), at least {_SMALLEST} pixels high and "
+                f"wide. Received: images of shape {shape}"
+            )
+
+    def _forward(self, x, training):
+        for layer in (self.prep, self.layer1, self.layer2, self.layer3):
+            x = layer(x, training=training)
+        if not self.include_top:
+            return x
+        # Softmax and loss want float32 under any precision.
+        logits = ops.cast(self.linear(self.pool(x)), self.variable_dtype)
+        return self.logit_scale * logits
+
+    def compute_output_shape(self, input_shape):
+        if self.include_top:
+            return (input_shape[0], self.num_classes)
+        shape = input_shape
+        for layer in (self.prep, self.layer1, self.layer2, self.layer3):
+            shape = layer.compute_output_shape(shape)
+        return shape
+
+    def compile(self, optimizer=None, loss=None, *, metrics=None, **kwargs):
+        """Configures training; every part not given is the recipe's.
+
+        Args:
+            optimizer: By default `recipes.davidnet_optimizer()`, which counts
+                on 24 epochs of 97 steps.
+            loss: By default cross entropy of the logits against sparse labels
+                of shape `(batch,)` or `(batch, 1)`, with the model's
+                `label_smoothing` in training.
+            metrics: By default accuracy.
+            **kwargs: As for `keras.Model.compile`.
+
+        Raises:
+            ValueError: If the model has no top and no loss is given, or if it
+                has `label_smoothing` and a loss is given.
+        """
+        if loss is None and not self.include_top:
+            raise ValueError(
+                "A DavidNet without its top has no loss of its own: give one "
+                "to compile(), or put a head on the net and compile that. "
+                "Received: loss=None, include_top=False"
+            )
+        if loss is not None and self.label_smoothing:
+            raise ValueError(
+                "`label_smoothing` belongs to the model's own loss: build the "
+                "model without it, or compile without `loss`. "
+                f"Received: label_smoothing={self.label_smoothing}, "
+                f"loss={loss!r}"
+            )
+        self._own_loss = loss is None
+        super().compile(
+            optimizer=optimizer or recipes.davidnet_optimizer(),
+            loss=loss or keras.losses.CategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"] if metrics is None else metrics,
+            **kwargs,
+        )
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if self._own_loss:
+            config["loss"] = None
+        return config
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        # The saved optimizer's state is loaded into variables that exist.
+        self.optimizer.build(self.trainable_variables)
+
+    # Keras hands a step the data, and on JAX the state before it.
+
+    def train_step(self, *args):
+        *state, data = args
+        # On JAX the optimizer's variables stand in the state.
+        variables = self.optimizer.variables
+        with keras.StatelessScope(
+            zip(variables, state[0][2], strict=True) if state else ()
+        ):
+            rate = ops.convert_to_tensor(self.optimizer.learning_rate)
+        result = super().train_step(*state, self._prepare(data))
+        logs = result[0] if state else result
+        logs["learning_rate"] = rate
+        return result
+
+    def test_step(self, *args):
+        *state, data = args
+        return super().test_step(*state, self._prepare(data))
+
+    def _prepare(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if self._own_loss:
+            y = _flat_labels(y)
+        return x, y, sample_weight
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        if self._own_loss:
+            y = ops.one_hot(_flat_labels(y), self.num_classes, dtype="float32")
+            if training:
+                smoothing = self.label_smoothing
+                y = y * (1 - smoothing) + smoothing / self.num_classes
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "width": self.width,
+            "input_shape": self.input_shape,
+            "include_top": self.include_top,
+            "mean": self.mean,
+            "std": self.std,
+            "augmentation": self.augmentation
+            and keras.layers.serialize(self.augmentation),
+            "dropout": self.dropout,
+            "logit_scale": self.logit_scale,
+            "label_smoothing": self.label_smoothing,
+            "tta": self.tta,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        layer = config["augmentation"]
+        layer = layer and keras.layers.deserialize(layer)
+        return super().from_config({**config, "augmentation": layer})
+
+
+def _flat_labels(y):
+    shape = None if y is None else tuple(y.shape)
+    if shape is None or not (len(shape) == 1 or shape[1:] == (1,)):
+        raise ValueError(
+            "DavidNet's own loss takes sparse labels, one integer an image, "
+            "of shape (batch,) or (batch, 1). For other labels, give "
+            "compile() a loss, such as "
+            "keras.losses.CategoricalCrossentropy(from_logits=True) for "
+            f"one-hot ones. Received: labels of shape {shape}"
+        )
+    return ops.cast(ops.reshape(y, (-1,)), "int32")

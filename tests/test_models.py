@@ -1,0 +1,397 @@
+import pathlib
+import subprocess
+import sys
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import reference
+
+import keras_davidnet
+from keras_davidnet import DavidNet, PyTorchSGD, RandomPadCrop, recipes
+
+SAVED = pathlib.Path(__file__).parent / "saved"
+BACKEND = keras.backend.backend()
+
+
+@pytest.fixture
+def batch(rng):
+    images = rng.integers(0, 256, (8, 16, 16, 3)).astype("uint8")
+    return images, rng.integers(0, 10, 8)
+
+
+def plain_net(**arguments):
+    """Small, and without anything random."""
+    arguments = {"width": 2, "augmentation": None, "dropout": 0, **arguments}
+    return DavidNet(**arguments)
+
+
+def numpy(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+def test_size_of_the_published_net():
+    model = DavidNet()
+    sizes = [np.prod(w.shape) for w in model.trainable_weights]
+    assert sum(sizes) == 6_573_120
+
+
+def test_layer_names_are_the_checkpoint_format():
+    assert [layer.name for layer in plain_net().layers] == [
+        "normalization",
+        "prep",
+        "layer1",
+        "layer2",
+        "layer3",
+        "pool",
+        "linear",
+    ]
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("size", [(16, 16), (9, 13)])
+def test_logits_equal_numpys(rng, training, size):
+    mean, std = (0.4, 0.5, 0.6), (0.1, 0.2, 0.3)
+    model = plain_net(width=3, mean=mean, std=std)
+    images = rng.integers(0, 256, (6, *size, 3)).astype("uint8")
+    expected = reference.davidnet(images, model, mean, std, training)
+    np.testing.assert_allclose(
+        numpy(model(images, training=training)), expected, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_floats_in_0_to_255_equal_uint8(batch):
+    images, _ = batch
+    model = plain_net()
+    np.testing.assert_array_equal(
+        model.predict(images.astype("float32"), verbose=0),
+        model.predict(images, verbose=0),
+    )
+
+
+def test_flip_averaging(batch):
+    images, _ = batch
+    model = plain_net()
+    with_tta = plain_net(tta=True)
+    with_tta.set_weights(model.get_weights())
+    both = [model.predict(x, verbose=0) for x in (images, images[:, :, ::-1])]
+    np.testing.assert_allclose(
+        with_tta.predict(images, verbose=0),
+        (both[0] + both[1]) / 2,
+        rtol=1e-4,
+        atol=1e-6,
+    )
+    np.testing.assert_allclose(
+        numpy(with_tta(images, training=True)),
+        numpy(model(images, training=True)),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_augmentation_sees_normalised_images_in_training_only(batch):
+    images, _ = batch
+    # A layer that takes no `training`, and mirrors the pixels at the mean.
+    negative = plain_net(augmentation=keras.layers.Rescaling(-1.0))
+    model = plain_net()
+    negative.set_weights(model.get_weights())
+    np.testing.assert_array_equal(numpy(negative(images)), numpy(model(images)))
+    mirrored = 2 * 255 * np.float32(recipes.CIFAR10_MEAN) - images
+    np.testing.assert_allclose(
+        numpy(negative(images, training=True)),
+        numpy(model(mirrored, training=True)),
+        rtol=1e-3,
+        atol=1e-4,
+    )
+
+
+def test_default_augmentation_crops_and_flips():
+    crop, flip = DavidNet(width=2).augmentation.layers
+    assert isinstance(crop, RandomPadCrop) and crop.padding == 4
+    assert flip.mode == "horizontal"
+
+
+def test_steps_without_arguments_are_the_recipe(batch):
+    model = plain_net(label_smoothing=0.3)
+    model.compile()
+    # At step 97 of 2328, so that the rate is not zero.
+    model.optimizer.build(model.trainable_variables)
+    model.optimizer.iterations.assign(97)
+    images, labels = batch
+    one_hot = np.eye(10)[labels]
+    expected, accuracy = [], []
+    for training, targets in (
+        (True, one_hot * 0.7 + 0.3 / 10),
+        (False, one_hot),
+    ):
+        if not training:
+            log_p = reference.log_softmax(model.predict(images, verbose=0))
+        else:
+            log_p = reference.log_softmax(
+                reference.davidnet(
+                    images,
+                    model,
+                    recipes.CIFAR10_MEAN,
+                    recipes.CIFAR10_STD,
+                    True,
+                )
+            )
+            history = model.fit(
+                images, labels[:, None], batch_size=8, verbose=0
+            ).history
+        expected.append(-(targets * log_p).sum(-1).mean())
+        accuracy.append((log_p.argmax(-1) == labels).mean())
+    test_loss, test_accuracy = model.evaluate(
+        images, labels, batch_size=8, verbose=0
+    )
+    assert history.keys() == {"loss", "accuracy", "learning_rate"}
+    np.testing.assert_allclose(
+        [history["loss"][0], test_loss], expected, rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        [history["accuracy"][0], test_accuracy], accuracy
+    )
+    np.testing.assert_allclose(
+        history["learning_rate"], 0.4 * 97 / (5 * 97), rtol=1e-6
+    )
+    assert isinstance(model.optimizer, PyTorchSGD)
+
+
+def test_every_part_of_compile_can_be_given(batch):
+    images, labels = batch
+    model = plain_net()
+    model.compile(
+        optimizer=keras.optimizers.Adam(1e-3),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.TopKCategoricalAccuracy(3, name="top3")],
+    )
+    history = model.fit(
+        images, np.eye(10)[labels], verbose=0, validation_split=0.5
+    ).history
+    assert history.keys() == {
+        "loss",
+        "top3",
+        "learning_rate",
+        "val_loss",
+        "val_top3",
+    }
+    np.testing.assert_allclose(history["learning_rate"], 1e-3, rtol=1e-6)
+
+
+def test_own_loss_with_a_sparse_metric_and_weights(batch):
+    images, labels = batch
+    model = plain_net()
+    model.compile(metrics=[keras.metrics.SparseTopKCategoricalAccuracy(10)])
+    weights = np.array([0, 0, 0, 0, 0, 0, 0, 8.0])
+    result = model.evaluate(
+        images,
+        labels[:, None],
+        sample_weight=weights,
+        verbose=0,
+        return_dict=True,
+    )
+    log_p = reference.log_softmax(model.predict(images, verbose=0))
+    np.testing.assert_allclose(result["loss"], -log_p[7, labels[7]], rtol=1e-4)
+    assert result["sparse_top_k_categorical_accuracy"] == 1
+
+
+@pytest.mark.skipif(
+    BACKEND == "torch", reason="torch's trainer takes one step an execution"
+)
+def test_several_steps_per_execution(batch):
+    images, labels = batch
+    weights = []
+    for steps in (1, 4):
+        keras.utils.set_random_seed(0)
+        model = plain_net()
+        model.compile(
+            recipes.davidnet_optimizer(4, 1), steps_per_execution=steps
+        )
+        history = model.fit(
+            images, labels, batch_size=2, shuffle=False, verbose=0
+        ).history
+        np.testing.assert_allclose(
+            history["learning_rate"], 0.4 * 1 / 3.2, rtol=1e-5
+        )
+        weights.append(model.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_backbone_under_a_new_head(batch):
+    images, labels = batch
+    backbone = plain_net(include_top=False, input_shape=(None, None, 3))
+    inputs = keras.Input((16, 24, 3), dtype="uint8")
+    features = backbone(inputs)
+    assert features.shape == (None, 2, 3, 16)
+    h = keras.layers.GlobalAveragePooling2D()(features)
+    model = keras.Model(inputs, keras.layers.Dense(2)(h))
+    model.compile("adam", "mse")
+    before = [w.copy() for w in backbone.get_weights()]
+    wide = np.concatenate([images, images[:, :, :8]], axis=2)
+    model.fit(wide, np.zeros((8, 2)), verbose=0)
+    changed = [
+        not np.array_equal(a, b)
+        for a, b in zip(before, backbone.get_weights(), strict=True)
+    ]
+    assert all(changed)
+
+
+LOAD = """
+import sys
+import keras, numpy as np, keras_davidnet
+path, images, labels, out = sys.argv[1:]
+images, labels = np.load(images), np.load(labels)
+model = keras.saving.load_model(path)
+np.savez(
+    out,
+    predictions=model.predict(images, verbose=0),
+    scores=model.evaluate(images, labels, verbose=0),
+    rate=keras.ops.convert_to_numpy(model.optimizer.learning_rate),
+    policy=model.dtype_policy.name,
+    **{f"v{i}": v.numpy() for i, v in enumerate(model.optimizer.variables)},
+)
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
+def test_saved_model_in_another_process(batch, tmp_path, dtype):
+    images, labels = batch
+    model = DavidNet(width=2, dtype=dtype, label_smoothing=0.1)
+    model.compile()
+    model.fit(images, labels, batch_size=4, verbose=0)
+    model.save(tmp_path / "net.keras")
+    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "labels.npy", labels)
+    arguments = ("net.keras", "images.npy", "labels.npy", "out.npz")
+    subprocess.run(
+        [sys.executable, "-c", LOAD, *(tmp_path / a for a in arguments)],
+        check=True,
+    )
+    loaded = np.load(tmp_path / "out.npz")
+    np.testing.assert_array_equal(
+        loaded["predictions"], model.predict(images, verbose=0)
+    )
+    assert loaded["predictions"].dtype == "float32"
+    np.testing.assert_array_equal(
+        loaded["scores"], model.evaluate(images, labels, verbose=0)
+    )
+    assert loaded["rate"] == numpy(model.optimizer.learning_rate) > 0
+    assert str(loaded["policy"]) == dtype
+    for i, variable in enumerate(model.optimizer.variables):
+        np.testing.assert_array_equal(loaded[f"v{i}"], numpy(variable))
+
+
+def test_training_goes_on_after_loading_as_if_never_stopped(batch, tmp_path):
+    images, labels = batch
+    model = plain_net()
+    model.compile(recipes.davidnet_optimizer(4, 5))
+    model.fit(images, labels, batch_size=4, shuffle=False, verbose=0)
+    model.save(tmp_path / "net.keras")
+    loaded = keras.saving.load_model(tmp_path / "net.keras")
+    for net in (model, loaded):
+        net.fit(images, labels, batch_size=4, shuffle=False, verbose=0)
+    for one, other in zip(
+        model.get_weights(), loaded.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_config_round_trip():
+    model = DavidNet(
+        num_classes=7,
+        width=3,
+        input_shape=(24, None, 1),
+        mean=(0.3,),
+        std=(0.2,),
+        augmentation=RandomPadCrop(2, seed=5),
+        dropout=0.1,
+        logit_scale=0.2,
+        label_smoothing=0.05,
+        tta=True,
+        dtype="mixed_bfloat16",
+        name="net",
+    )
+    restored = DavidNet.from_config(model.get_config())
+    assert restored.get_config() == model.get_config()
+    assert restored.augmentation.padding == 2
+    for sublayer in restored._flatten_layers(include_self=False):
+        name = "mixed_bfloat16"
+        if sublayer.name in ("normalization", "random_pad_crop"):
+            name = "float32"
+        assert sublayer.dtype_policy.name == name
+
+
+def test_a_file_of_version_0_1_0_still_loads():
+    """Written by saved/write.py, of that version."""
+    path = SAVED / "davidnet_0.1.0.keras"
+    assert zipfile.is_zipfile(path)
+    model = keras.saving.load_model(path)
+    expected = np.load(SAVED / "davidnet_0.1.0.npz")
+    np.testing.assert_allclose(
+        model.predict(expected["images"], verbose=0),
+        expected["predictions"],
+        rtol=1e-3,
+        atol=1e-5,
+    )
+    assert int(numpy(model.optimizer.iterations)) == 2
+    assert isinstance(model.optimizer, PyTorchSGD)
+
+
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        ({"num_classes": 1}, ValueError, "num_classes=1"),
+        ({"width": 0}, ValueError, "width=0"),
+        ({"width": 2.5}, ValueError, "width=2.5"),
+        ({"input_shape": (7, 32, 3)}, ValueError, "at least 8 pixels"),
+        ({"input_shape": (32, 32)}, ValueError, r"input_shape=\(32, 32\)"),
+        ({"input_shape": (32, 32, 1)}, ValueError, "each of the 1 channels"),
+        ({"mean": (0.5,)}, ValueError, r"mean=\(0.5,\)"),
+        ({"std": (0.0, 1.0, 1.0)}, ValueError, r"std=\(0.0, 1.0, 1.0\)"),
+        ({"dropout": 1.0}, ValueError, "dropout=1.0"),
+        ({"label_smoothing": 1}, ValueError, "label_smoothing=1"),
+        ({"tta": True, "include_top": False}, ValueError, "tta=True"),
+        ({"augmentation": "flip"}, TypeError, "augmentation='flip'"),
+        ({"augmentation": [1]}, TypeError, r"augmentation=\[1\]"),
+    ],
+)
+def test_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        DavidNet(**{"width": 2, **arguments})
+
+
+@pytest.mark.parametrize(
+    "shape", [(8, 32, 32), (8, 32, 32, 1), (8, 7, 32, 3), (8, 3, 32, 32)]
+)
+def test_bad_images(shape):
+    with pytest.raises(ValueError, match="DavidNet takes images of shape"):
+        plain_net()(np.zeros(shape, "uint8"))
+
+
+def test_bad_labels(batch):
+    images, labels = batch
+    model = plain_net()
+    model.compile(run_eagerly=True)
+    with pytest.raises(ValueError, match=r"labels of shape \(8, 10\)"):
+        model.evaluate(images, np.eye(10)[labels], verbose=0)
+    with pytest.raises(ValueError, match="labels of shape None"):
+        model.fit(images, verbose=0)
+
+
+def test_bad_compile():
+    with pytest.raises(ValueError, match="label_smoothing=0.1"):
+        plain_net(label_smoothing=0.1).compile(loss="mse")
+    with pytest.raises(ValueError, match="include_top=False"):
+        plain_net(include_top=False).compile()
+    with pytest.raises(TypeError, match="positional"):
+        # Keras would take the metrics for loss weights.
+        plain_net().compile("sgd", "mse", ["accuracy"])
+
+
+def test_version():
+    import importlib.metadata
+
+    installed = importlib.metadata.version("keras-davidnet")
+    assert keras_davidnet.__version__ == installed
