@@ -3,6 +3,8 @@
 For flips, `keras.layers.RandomFlip("horizontal")` already does so.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -12,7 +14,7 @@ from keras_davidnet.validation import check_count
 class _RandomImageLayer(keras.layers.Layer):
     """Images pass unchanged unless training; `augment` says what then."""
 
-    def __init__(self, seed: int | None = None, **kwargs):
+    def __init__(self, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -28,9 +30,8 @@ class _RandomImageLayer(keras.layers.Layer):
             )
         return self.augment(images)
 
-    def offsets(self, images, positions):
-        """One `(row, column)` an image, each in `[0, positions)`."""
-        rows, columns = positions
+    def _offsets(self, images, rows, columns):
+        """A row in `[0, rows)` and a column in `[0, columns)` an image."""
         batch = ops.shape(images)[0]
         return (
             keras.random.randint((batch, 1), 0, n, seed=self.seed_generator)
@@ -65,7 +66,9 @@ class RandomPadCrop(_RandomImageLayer):
             are not larger than it.
     """
 
-    def __init__(self, padding: int = 4, seed: int | None = None, **kwargs):
+    def __init__(
+        self, padding: int = 4, seed: int | None = None, **kwargs: Any
+    ):
         super().__init__(seed, **kwargs)
         check_count("padding", padding)
         self.padding = padding
@@ -81,7 +84,7 @@ class RandomPadCrop(_RandomImageLayer):
         # Padding and crop are one gather: each pixel of the crop names the
         # pixel of the image that it shows.
         n = 2 * self.padding + 1
-        top, left = self.offsets(images, (n, n))
+        top, left = self._offsets(images, n, n)
         rows = self._reflect(ops.arange(height) + top - self.padding, height)
         columns = self._reflect(ops.arange(width) + left - self.padding, width)
         first = ops.arange(ops.shape(images)[0])[:, None] * height
@@ -118,7 +121,7 @@ class RandomCutout(_RandomImageLayer):
             smaller than it.
     """
 
-    def __init__(self, size: int = 8, seed: int | None = None, **kwargs):
+    def __init__(self, size: int = 8, seed: int | None = None, **kwargs: Any):
         super().__init__(seed, **kwargs)
         check_count("size", size)
         self.size = size
@@ -131,8 +134,8 @@ class RandomCutout(_RandomImageLayer):
                 "the size of the square. "
                 f"Received: images of shape {tuple(images.shape)}"
             )
-        top, left = self.offsets(
-            images, (height - self.size + 1, width - self.size + 1)
+        top, left = self._offsets(
+            images, height - self.size + 1, width - self.size + 1
         )
         rows = self._inside(top, height)
         columns = self._inside(left, width)

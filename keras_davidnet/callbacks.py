@@ -18,7 +18,8 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
     step, so it costs no synchronisation and happens at every step, whatever
     `steps_per_execution` is.  It takes the place of any decay that the
     optimizer has of its own, coupled or not; when `fit` ends, the optimizer is
-    as it was before.
+    as it was before.  A `fit` that raises leaves the decay on until the same
+    callback is used again.
 
     A coupled decay of 5e-4 at momentum 0.9 is about a decoupled one of 5e-3.
 
@@ -35,7 +36,8 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
     Raises:
         ValueError: If `weight_decay` is negative or a pattern is no regular
             expression, or, when `fit` begins, if a pattern matches no weight.
-        TypeError: When `fit` begins, if the optimizer has no decay to set.
+        TypeError: When `fit` begins, unless the model has a single
+            Keras optimizer.
 
     Example:
 
@@ -70,9 +72,12 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
         optimizer = self.model.optimizer
         # Under mixed_float16 the loss scaler holds the optimizer proper.
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        if not isinstance(optimizer, keras.optimizers.Optimizer):
+        # One made of several keeps no decay of its own.
+        if not isinstance(optimizer, keras.optimizers.Optimizer) or isinstance(
+            optimizer, keras.optimizers.MultiOptimizer
+        ):
             raise TypeError(
-                "DecoupledWeightDecay needs a model whose optimizer is a "
+                "DecoupledWeightDecay needs a model with a single "
                 "keras.optimizers.Optimizer. "
                 f"Received: optimizer={optimizer!r}"
             )

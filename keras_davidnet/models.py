@@ -1,16 +1,24 @@
 """DavidNet, a ResNet of nine layers."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
+import numpy as np
 from keras import ops
 
 from keras_davidnet import recipes
 from keras_davidnet.augmentation import RandomPadCrop
 from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.layers import ConvBN, ResBlock
-from keras_davidnet.validation import check_count, check_fraction
-
-# Three poolings halve height and width to one pixel at least.
-_SMALLEST = 2**3
+from keras_davidnet.validation import (
+    check_count,
+    check_fraction,
+    check_image_shape,
+    check_images,
+    check_not_negative,
+    flat_labels,
+)
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -82,26 +90,21 @@ class DavidNet(keras.Model):
         logit_scale: float = 0.125,
         label_smoothing: float = 0.0,
         tta: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_count("num_classes", num_classes, 2)
         check_count("width", width)
-        if len(input_shape) != 3 or any(
-            size is not None and size < _SMALLEST for size in input_shape[:2]
-        ):
-            raise ValueError(
-                "`input_shape` must be (height, width, channels), with height "
-                f"and width of at least {_SMALLEST} pixels or None. "
-                f"Received: input_shape={input_shape}"
-            )
-        check_count("channels", input_shape[2])
-        if not len(mean) == len(std) == input_shape[2] or min(std) <= 0:
+        check_image_shape("input_shape", input_shape)
+        channels = input_shape[2]
+        if np.shape(mean) != (channels,) or np.shape(std) != (channels,):
             raise ValueError(
                 "`mean` and `std` must hold one number for each of the "
-                f"{input_shape[2]} channels, and `std` be positive. "
-                f"Received: mean={mean}, std={std}"
+                f"{channels} channels. Received: mean={mean}, std={std}"
             )
+        if min(std) <= 0:
+            raise ValueError(f"`std` must be positive. Received: std={std}")
+        check_not_negative("logit_scale", logit_scale)
         check_fraction("label_smoothing", label_smoothing)
         if tta and not include_top:
             raise ValueError(
@@ -112,7 +115,7 @@ class DavidNet(keras.Model):
         if augmentation == "crop_flip":
             augmentation = keras.Sequential(
                 [
-                    keras.Input((None, None, input_shape[2])),
+                    keras.Input((None, None, channels)),
                     RandomPadCrop(4, dtype=policy),
                     keras.layers.RandomFlip("horizontal", dtype=policy),
                 ],
@@ -127,8 +130,8 @@ class DavidNet(keras.Model):
         self.width = width
         self.input_shape = tuple(input_shape)
         self.include_top = include_top
-        self.mean = tuple(mean)
-        self.std = tuple(std)
+        self.mean = tuple(float(m) for m in mean)
+        self.std = tuple(float(s) for s in std)
         self.dropout = dropout
         self.logit_scale = logit_scale
         self.label_smoothing = label_smoothing
@@ -137,8 +140,8 @@ class DavidNet(keras.Model):
         # In float32: the 8 bits of a bfloat16 hold the pixels, but not their
         # distance from the mean.
         self.normalization = keras.layers.Rescaling(
-            [1 / (255 * s) for s in std],
-            [-m / s for m, s in zip(mean, std, strict=True)],
+            scale=[1 / (255 * s) for s in self.std],
+            offset=[-m / s for m, s in zip(self.mean, self.std, strict=True)],
             dtype="float32",
             name="normalization",
         )
@@ -167,6 +170,10 @@ class DavidNet(keras.Model):
         # loaded into and backed up before it has seen an image.
         self.build((None, *self.input_shape))
 
+    @property
+    def _blocks(self):
+        return (self.prep, self.layer1, self.layer2, self.layer3)
+
     def build(self, input_shape):
         if self.built:
             return
@@ -175,7 +182,7 @@ class DavidNet(keras.Model):
             # A symbolic call builds any layer, one without `build` included.
             self.augmentation(keras.Input(input_shape[1:]), training=False)
         shape = input_shape
-        for layer in (self.prep, self.layer1, self.layer2, self.layer3):
+        for layer in self._blocks:
             layer.build(shape)
             shape = layer.compute_output_shape(shape)
         if self.include_top:
@@ -183,7 +190,7 @@ class DavidNet(keras.Model):
             self.linear.build(self.pool.compute_output_shape(shape))
 
     def call(self, images, training=False):
-        self._check_images(images)
+        check_images(images, self.input_shape[2])
         x = self.normalization(images)
         if training and self.augmentation is not None:
             x = self.augmentation(x, training=True)
@@ -193,21 +200,8 @@ class DavidNet(keras.Model):
             outputs = (outputs + mirrored) / 2
         return outputs
 
-    def _check_images(self, images):
-        shape = tuple(images.shape)
-        if (
-            len(shape) != 4
-            or shape[3] != self.input_shape[2]
-            or any(size is not None and size < _SMALLEST for size in shape[1:3])
-        ):
-            raise ValueError(
-                "DavidNet takes images of shape (batch, height, width, "
-                f"{self.input_shape[2]}), at least {_SMALLEST} pixels high and "
-                f"wide. Received: images of shape {shape}"
-            )
-
     def _forward(self, x, training):
-        for layer in (self.prep, self.layer1, self.layer2, self.layer3):
+        for layer in self._blocks:
             x = layer(x, training=training)
         if not self.include_top:
             return x
@@ -219,11 +213,18 @@ class DavidNet(keras.Model):
         if self.include_top:
             return (input_shape[0], self.num_classes)
         shape = input_shape
-        for layer in (self.prep, self.layer1, self.layer2, self.layer3):
+        for layer in self._blocks:
             shape = layer.compute_output_shape(shape)
         return shape
 
-    def compile(self, optimizer=None, loss=None, *, metrics=None, **kwargs):
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer | None = None,
+        loss: str | Callable | None = None,
+        *,
+        metrics: list | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Configures training; every part not given is the recipe's.
 
         Args:
@@ -275,16 +276,21 @@ class DavidNet(keras.Model):
 
     def train_step(self, *args):
         *state, data = args
-        # On JAX the optimizer's variables stand in the state.
-        variables = self.optimizer.variables
-        with keras.StatelessScope(
-            zip(variables, state[0][2], strict=True) if state else ()
-        ):
-            rate = ops.convert_to_tensor(self.optimizer.learning_rate)
+        rate = self._learning_rate(*state)
         result = super().train_step(*state, self._prepare(data))
-        logs = result[0] if state else result
-        logs["learning_rate"] = rate
+        if rate is not None:
+            logs = result[0] if state else result
+            logs["learning_rate"] = rate
         return result
+
+    def _learning_rate(self, state=None):
+        """The rate of the step to come; None if the optimizer has not one."""
+        variables = self.optimizer.variables
+        # On JAX the optimizer's variables stand in the state.
+        values = zip(variables, state[2], strict=True) if state else ()
+        with keras.StatelessScope(values):
+            rate = getattr(self.optimizer, "learning_rate", None)
+            return None if rate is None else ops.convert_to_tensor(rate)
 
     def test_step(self, *args):
         *state, data = args
@@ -293,14 +299,14 @@ class DavidNet(keras.Model):
     def _prepare(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if self._own_loss:
-            y = _flat_labels(y)
+            y = flat_labels(y)
         return x, y, sample_weight
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
         if self._own_loss:
-            y = ops.one_hot(_flat_labels(y), self.num_classes, dtype="float32")
+            y = ops.one_hot(flat_labels(y), self.num_classes, dtype="float32")
             if training:
                 smoothing = self.label_smoothing
                 y = y * (1 - smoothing) + smoothing / self.num_classes
@@ -328,16 +334,3 @@ class DavidNet(keras.Model):
         layer = config["augmentation"]
         layer = layer and keras.layers.deserialize(layer)
         return super().from_config({**config, "augmentation": layer})
-
-
-def _flat_labels(y):
-    shape = None if y is None else tuple(y.shape)
-    if shape is None or not (len(shape) == 1 or shape[1:] == (1,)):
-        raise ValueError(
-            "DavidNet's own loss takes sparse labels, one integer an image, "
-            "of shape (batch,) or (batch, 1). For other labels, give "
-            "compile() a loss, such as "
-            "keras.losses.CategoricalCrossentropy(from_logits=True) for "
-            f"one-hot ones. Received: labels of shape {shape}"
-        )
-    return ops.cast(ops.reshape(y, (-1,)), "int32")

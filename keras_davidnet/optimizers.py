@@ -1,5 +1,8 @@
 """Optimizers."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -44,11 +47,13 @@ class PyTorchSGD(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate=0.01,
+        learning_rate: float
+        | keras.optimizers.schedules.LearningRateSchedule
+        | Callable = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(learning_rate=learning_rate, **kwargs)
         if not 0 <= momentum <= 1:

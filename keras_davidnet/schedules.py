@@ -55,8 +55,8 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
             )
         if min(values) < 0:
             raise ValueError(f"`values` must not be negative. {received}")
-        self.knots = list(knots)
-        self.values = list(values)
+        self.knots = [float(knot) for knot in knots]
+        self.values = [float(value) for value in values]
         self.name = name
 
     @classmethod

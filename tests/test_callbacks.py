@@ -230,6 +230,12 @@ def test_bad_arguments(arguments, error):
         DecoupledWeightDecay(*arguments)
 
 
+def test_no_single_optimizer(data):
+    several = keras.optimizers.MultiOptimizer(lambda v: PyTorchSGD(0.2))
+    with pytest.raises(TypeError, match="single keras.optimizers.Optimizer"):
+        fit(linear_model(several), data, DecoupledWeightDecay(0.1))
+
+
 def test_a_pattern_that_matches_nothing(data):
     model = linear_model(PyTorchSGD(0.2))
     with pytest.raises(ValueError, match="'gama' matches none"):

@@ -1,16 +1,24 @@
 """The package as its users type it."""
 
 import importlib.util
+import pathlib
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 
 from keras_davidnet import (
+    ConvBN,
     DavidNet,
     DecoupledWeightDecay,
+    PiecewiseLinear,
+    PyTorchSGD,
+    PyTorchUniform,
     RandomCutout,
     RandomPadCrop,
+    ResBlock,
     datasets,
     recipes,
 )
@@ -91,3 +99,91 @@ def test_fit_on_a_tf_data_pipeline_learns(stripes):
 def test_pipelines_without_tensorflow_say_what_to_do():
     with pytest.raises(ImportError, match="pip install tensorflow"):
         datasets.make_dataset(np.zeros((9, 8, 8, 3)), np.zeros(9), 3)
+
+
+def composed_net(dtype):
+    """Every public class that is no part of a DavidNet, in one model."""
+    images = keras.Input((16, 16, 3), dtype="uint8")
+    x = keras.layers.Rescaling(1 / 128, offset=-1, dtype=dtype)(images)
+    x = RandomCutout(4, dtype=dtype)(RandomPadCrop(2, dtype=dtype)(x))
+    x = ConvBN(4, 5, strides=2, activation="gelu", dtype=dtype)(x)
+    pool = keras.layers.AveragePooling2D(2, dtype=dtype)
+    x = ResBlock(4, residual=True, pool=pool, dtype=dtype)(x)
+    x = keras.layers.Flatten(dtype=dtype)(x)
+    x = keras.layers.Dense(3, kernel_initializer=PyTorchUniform(), dtype=dtype)(
+        x
+    )
+    model = keras.Model(images, x)
+    optimizer = PyTorchSGD(
+        PiecewiseLinear([0, 3, 9], [0.01, 0.1, 0.0]),
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=1e-3,
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss)
+    return model
+
+
+LOAD = """
+import sys
+import keras, numpy as np, keras_davidnet
+folder, *names = sys.argv[1:]
+images, labels = (np.load(f"{folder}/{n}.npy") for n in ("images", "labels"))
+for name in names:
+    model = keras.saving.load_model(f"{folder}/{name}.keras")
+    score = model.evaluate(images, labels, verbose=0, return_dict=True)
+    np.savez(
+        f"{folder}/{name}.npz",
+        predictions=model.predict(images, verbose=0),
+        score=score["loss"],
+        rate=keras.ops.convert_to_numpy(model.optimizer.learning_rate),
+        config=repr(model.optimizer.get_config()),
+        **{f"v{i}": v.numpy() for i, v in enumerate(model.optimizer.variables)},
+    )
+"""
+
+
+def test_saved_models_in_another_process(stripes, tmp_path):
+    images, labels = (array[:16] for array in stripes)
+    models = {}
+    for dtype in ("float32", "mixed_float16"):
+        models[f"davidnet-{dtype}"] = DavidNet(
+            num_classes=3, width=2, dtype=dtype, label_smoothing=0.1
+        )
+        models[f"davidnet-{dtype}"].compile()
+        models[f"composed-{dtype}"] = composed_net(dtype)
+    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "labels.npy", labels)
+    for name, model in models.items():
+        model.fit(images, labels, batch_size=8, verbose=0)
+        model.save(tmp_path / f"{name}.keras")
+    subprocess.run([sys.executable, "-c", LOAD, tmp_path, *models], check=True)
+    for name, model in models.items():
+        loaded = np.load(tmp_path / f"{name}.npz")
+        np.testing.assert_array_equal(
+            loaded["predictions"], model.predict(images, verbose=0)
+        )
+        score = model.evaluate(images, labels, verbose=0, return_dict=True)
+        assert loaded["score"] == score["loss"]
+        rate = keras.ops.convert_to_numpy(model.optimizer.learning_rate)
+        assert loaded["rate"] == rate > 0
+        assert str(loaded["config"]) == repr(model.optimizer.get_config())
+        for i, variable in enumerate(model.optimizer.variables):
+            np.testing.assert_array_equal(loaded[f"v{i}"], variable.numpy())
+
+
+def test_a_file_of_version_0_1_0_still_loads():
+    """Written by saved/write.py, of that version."""
+    saved = pathlib.Path(__file__).parent / "saved"
+    path = saved / "davidnet_0.1.0.keras"
+    model = keras.saving.load_model(path)
+    expected = np.load(saved / "davidnet_0.1.0.npz")
+    np.testing.assert_allclose(
+        model.predict(expected["images"], verbose=0),
+        expected["predictions"],
+        rtol=1e-3,
+        atol=1e-5,
+    )
+    assert model.optimizer.iterations.numpy() == 2
+    assert isinstance(model.optimizer, PyTorchSGD)

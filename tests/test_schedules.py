@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -72,13 +74,21 @@ def test_every_step_of_a_compiled_fit_gets_its_rate():
 
 
 def test_config_round_trip():
-    schedule = PiecewiseLinear([0, 2.5, 9], [0.1, 0.4, 0.0], name="rate")
+    # NumPy's integers are no JSON.
+    schedule = PiecewiseLinear(
+        np.array([0, 2, 9]), np.float32([0.5, 0.25, 0.0]), name="rate"
+    )
     restored = keras.optimizers.schedules.deserialize(
         keras.optimizers.schedules.serialize(schedule)
     )
     assert type(restored) is PiecewiseLinear
     assert restored.get_config() == schedule.get_config()
     assert restored.name == "rate"
+    assert json.loads(json.dumps(schedule.get_config())) == {
+        "knots": [0, 2, 9],
+        "values": [0.5, 0.25, 0],
+        "name": "rate",
+    }
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def _from_batches(read):
     for name in _BATCHES:
         try:
             batch = safe_pickle.loads(read(name))
-            planes = batch[b"data"].reshape(-1, 3, 32, 32)
+            planes = batch[b"data"].numpy().reshape(-1, 3, 32, 32)
             images.append(planes.transpose(0, 2, 3, 1))
             labels.append(np.array(batch[b"labels"], "uint8"))
         except Exception as error:

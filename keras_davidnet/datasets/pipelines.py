@@ -1,8 +1,14 @@
 """`tf.data` pipelines over arrays."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from keras_davidnet import recipes
+from keras_davidnet.validation import check_count
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _PADDING = 4
 
@@ -13,7 +19,7 @@ def make_dataset(
     batch_size: int,
     training: bool = False,
     seed: int | None = None,
-):
+) -> "tf.data.Dataset":
     """Batches of raw images, as `DavidNet` takes them.
 
     For training the whole set is shuffled anew every epoch and the last,
@@ -36,9 +42,9 @@ def make_dataset(
         ImportError: If TensorFlow is not installed; `fit` takes arrays too.
     """
     tf = _tensorflow()
-    _check_arrays(images, labels, batch_size, training)
-    # Shuffling numbers and gathering a batch at a time is an order of
-    # magnitude faster than handling images one by one.
+    images, labels = _checked(images, labels, batch_size, training)
+    # Numbers are shuffled and a batch is gathered at a time: images one by one
+    # would be slower.
     with tf.device("CPU"):
         images, labels = tf.constant(images), tf.constant(labels)
     order = tf.data.Dataset.range(len(images))
@@ -59,13 +65,13 @@ def make_host_dataset(
     seed: int | None = None,
     mean: tuple[float, ...] = recipes.CIFAR10_MEAN,
     std: tuple[float, ...] = recipes.CIFAR10_STD,
-):
+) -> "tf.data.Dataset":
     """The recipe's own pipeline, which prepares the images on the host.
 
     For training the images are reflect-padded once, then each is randomly
     cropped and flipped; all are normalised.  `DavidNet` does the same inside
-    its compiled step, faster; this is for other models and for comparison.  A
-    DavidNet fed by it must leave the images as they are: `DavidNet(mean=(0, 0,
+    its compiled step; this is for other models and for comparison.  A DavidNet
+    fed by it must leave the images as they are: `DavidNet(mean=(0, 0,
     0), std=(1 / 255,) * 3, augmentation=None)`.
 
     Args:
@@ -87,7 +93,7 @@ def make_host_dataset(
         ImportError: If TensorFlow is not installed.
     """
     tf = _tensorflow()
-    _check_arrays(images, labels, batch_size, training)
+    images, labels = _checked(images, labels, batch_size, training)
     size = images.shape[1:]
     if training:
         border = (_PADDING, _PADDING)
@@ -133,7 +139,9 @@ def _tensorflow():
     return tensorflow
 
 
-def _check_arrays(images, labels, batch_size, training):
+def _checked(images, labels, batch_size, training):
+    check_count("batch_size", batch_size)
+    images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim != 4:
         raise ValueError(
             "`images` must be of shape (n, height, width, channels). "
@@ -144,9 +152,9 @@ def _check_arrays(images, labels, batch_size, training):
             "There must be as many labels as images. "
             f"Received: {len(images)} images, {len(labels)} labels"
         )
-    if batch_size < 1 or len(images) < (batch_size if training else 1):
+    if len(images) < (batch_size if training else 1):
         raise ValueError(
-            "`batch_size` must be at least 1, and there must be images for one "
-            "batch, or training would have no step. "
-            f"Received: batch_size={batch_size}, {len(images)} images"
+            "There must be images for one batch, or an epoch would have no "
+            f"step. Received: {len(images)} images, batch_size={batch_size}"
         )
+    return images, labels

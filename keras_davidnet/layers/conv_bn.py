@@ -1,6 +1,7 @@
 """Convolution and batch normalization as one layer."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -52,11 +53,11 @@ class ConvBN(keras.layers.Layer):
         strides: int | tuple[int, int] = 1,
         padding: str = "same",
         activation: str | Callable | None = "relu",
-        kernel_initializer=PyTorchUniform,
+        kernel_initializer: str | Callable = PyTorchUniform,
         momentum: float = 0.9,
         epsilon: float = 1e-5,
         dropout: float = 0.05,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         check_fraction("dropout", dropout)

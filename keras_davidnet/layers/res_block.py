@@ -1,6 +1,7 @@
 """The residual block of DavidNet."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -53,11 +54,11 @@ class ResBlock(keras.layers.Layer):
         pool: str | keras.layers.Layer | None = "max",
         kernel_size: int | tuple[int, int] = 3,
         activation: str | Callable | None = "relu",
-        kernel_initializer=PyTorchUniform,
+        kernel_initializer: str | Callable = PyTorchUniform,
         momentum: float = 0.9,
         epsilon: float = 1e-5,
         dropout: float = 0.05,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if pool == "max":
