@@ -21,6 +21,7 @@ def save_curves(history: dict, path) -> None:
             axis.legend()
         axis.set_title(name.replace("_", " "))
         axis.set_xlabel("epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
     plt.close(figure)
