@@ -260,6 +260,8 @@ class DavidNet(keras.Model):
             metrics=["accuracy"] if metrics is None else metrics,
             **kwargs,
         )
+        # Loading finds the state of built optimizers only.
+        self.optimizer.build(self.trainable_variables)
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -269,8 +271,6 @@ class DavidNet(keras.Model):
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
-        # The saved optimizer's state is loaded into variables that exist.
-        self.optimizer.build(self.trainable_variables)
 
     # Keras hands a step the data, and on JAX the state before it.
 

@@ -110,7 +110,6 @@ def test_steps_without_arguments_are_the_recipe(batch):
     model = plain_net(label_smoothing=0.3)
     model.compile()
     # At step 97 of 2328, so that the rate is not zero.
-    model.optimizer.build(model.trainable_variables)
     model.optimizer.iterations.assign(97)
     images, labels = batch
     one_hot = np.eye(10)[labels]
@@ -272,6 +271,20 @@ def test_training_goes_on_after_loading_as_if_never_stopped(batch, tmp_path):
         model.get_weights(), loaded.get_weights(), strict=True
     ):
         np.testing.assert_array_equal(one, other)
+
+
+def test_weights_file_holds_the_optimizers_state(batch, tmp_path):
+    model, fresh = plain_net(), plain_net()
+    for net in (model, fresh):
+        net.compile()
+    model.fit(*batch, batch_size=4, verbose=0)
+    model.save_weights(tmp_path / "net.weights.h5")
+    fresh.load_weights(tmp_path / "net.weights.h5")
+    for one, other in zip(
+        model.optimizer.variables, fresh.optimizer.variables, strict=True
+    ):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    assert fresh.optimizer.iterations.numpy() == 2
 
 
 def test_config_round_trip():
