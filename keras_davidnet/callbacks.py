@@ -124,7 +124,3 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
         for name, value in attributes.items():
             setattr(optimizer, name, value)
         self.model.make_train_function(force=True)
-
-    def __deepcopy__(self, memo):
-        # A used callback holds its model, which a copy must not drag along.
-        return type(self)(self.weight_decay, self.exclude)

@@ -133,12 +133,13 @@ def test_under_the_loss_scaler_of_mixed_float16(data):
     assert scaler.inner_optimizer.weight_decay is None
 
 
-def test_two_fits_with_two_rates_then_none(data):
+def test_fits_with_and_without_and_with_another_rate(data):
     model = linear_model(PyTorchSGD(0.2))
     model.set_weights([np.ones_like(w) for w in model.get_weights()])
     x, y = (np.zeros_like(a) for a in data)
     kernel = []
     for callbacks in (
+        [],
         [DecoupledWeightDecay(0.1)],
         [DecoupledWeightDecay(0.5)],
         [],
@@ -147,7 +148,7 @@ def test_two_fits_with_two_rates_then_none(data):
         fit(model, (x, y), *callbacks)
         kernel.append(model.get_weights()[0][0, 0] / before)
     np.testing.assert_allclose(
-        kernel, [(1 - 0.2 * 0.1) ** 10, (1 - 0.2 * 0.5) ** 10, 1], rtol=1e-5
+        kernel, [1, (1 - 0.2 * 0.1) ** 10, (1 - 0.2 * 0.5) ** 10, 1], rtol=1e-5
     )
 
 
