@@ -16,7 +16,8 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
     Before each update, `w = w - learning_rate * weight_decay * w` (Loshchilov
     and Hutter, 2019, arXiv:1711.05101).  The decay is part of the compiled
     step, so it costs no synchronisation and happens at every step, whatever
-    `steps_per_execution` is.  It takes the place of any decay that the
+    `steps_per_execution` is; the step is traced anew for it when `fit` begins,
+    and for the next `fit` after that.  It takes the place of any decay that the
     optimizer has of its own, coupled or not; when `fit` ends, the optimizer is
     as it was before.  A `fit` that raises leaves the decay on until the same
     callback is used again.
