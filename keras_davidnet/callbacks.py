@@ -84,6 +84,7 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
             )
         excluded = self._excluded_variables()
         self._found = (
+            self.model,
             optimizer,
             {
                 name: value
@@ -117,11 +118,12 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
     def _disarm(self):
         if self._found is None:
             return
-        optimizer, attributes = self._found
+        # By now the callback may belong to another model.
+        model, optimizer, attributes = self._found
         self._found = None
         for name in list(vars(optimizer)):
             if name.startswith(_EXCLUSIONS):
                 delattr(optimizer, name)
         for name, value in attributes.items():
             setattr(optimizer, name, value)
-        self.model.make_train_function(force=True)
+        model.make_train_function(force=True)

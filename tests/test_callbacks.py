@@ -43,11 +43,11 @@ def fit(model, data, *callbacks):
     return model
 
 
-def expected(weights, data, decays, first_step=0, rate=None):
+def expected(weights, data, decays, rate=None):
     """Momentum SGD on the mean squared error, each weight with its decay."""
     w, b = (a.astype("float64") for a in weights)
     velocities = [0, 0]
-    for step, (x, y) in enumerate(zip(*data, strict=True), first_step):
+    for step, (x, y) in enumerate(zip(*data, strict=True)):
         now = np.interp(step, KNOTS, VALUES) if rate is None else rate
         error = (x @ w + b - y) * 2 / y.size
         pairs = []
@@ -202,6 +202,20 @@ def test_fit_after_an_interrupted_one(data):
         fit(model, data, callback, Stop())
     fit(model, data, callback)
     assert model.optimizer.weight_decay is None
+
+
+def test_another_model_after_an_interrupted_fit(data):
+    callback = DecoupledWeightDecay(0.1)
+    model, other = (linear_model(PyTorchSGD(0.2)) for _ in range(2))
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, data, callback, Stop())
+    fit(other, data, callback)
+    # Zero data has no gradient: whatever moves the weights is decay.
+    before = model.get_weights()[0]
+    x, y = (np.zeros_like(a) for a in data)
+    model.set_weights([before, np.zeros(2)])
+    fit(model, (x, y))
+    np.testing.assert_array_equal(model.get_weights()[0], before)
 
 
 def test_a_model_saved_while_armed_keeps_its_coupled_decay(data, tmp_path):
