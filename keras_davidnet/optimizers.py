@@ -74,7 +74,8 @@ class PyTorchSGD(keras.optimizers.Optimizer):
     def update_step(self, gradient, variable, learning_rate):
         learning_rate = ops.cast(learning_rate, variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
-        if self.weight_decay is None and self._use_weight_decay(variable):
+        coupled = self.coupled_weight_decay and self.weight_decay is None
+        if coupled and self._use_weight_decay(variable):
             gradient = gradient + self.coupled_weight_decay * variable
         velocity = self.velocities[self._get_variable_index(variable)]
         update = self.momentum * velocity + gradient

@@ -37,7 +37,7 @@ def check_image_shape(name: str, shape) -> None:
     if (
         not isinstance(shape, tuple | list)
         or len(shape) != 3
-        or any(size is not None and size < SMALLEST for size in shape[:2])
+        or _too_small(shape[:2])
         or not isinstance(shape[2], int)
         or shape[2] < 1
     ):
@@ -50,11 +50,7 @@ def check_image_shape(name: str, shape) -> None:
 def check_images(images, channels: int) -> None:
     """Raises a ValueError unless DavidNet can take this batch."""
     shape = tuple(images.shape)
-    if (
-        len(shape) != 4
-        or shape[3] != channels
-        or any(size is not None and size < SMALLEST for size in shape[1:3])
-    ):
+    if len(shape) != 4 or shape[3] != channels or _too_small(shape[1:3]):
         raise ValueError(
             f"DavidNet takes images of shape (batch, height, width, {channels})"
             f", at least {SMALLEST} pixels high and wide. "
@@ -74,3 +70,7 @@ def flat_labels(labels):
             f"one-hot ones. Received: labels of shape {shape}"
         )
     return ops.cast(ops.reshape(labels, (-1,)), "int32")
+
+
+def _too_small(sizes):
+    return any(size is not None and size < SMALLEST for size in sizes)

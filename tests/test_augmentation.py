@@ -23,8 +23,7 @@ def compiled(layer):
 
         @jax.jit
         def step(state, x):
-            outputs, state = layer.stateless_call([], state, x, training=True)
-            return outputs, state
+            return layer.stateless_call([], state, x, training=True)
 
         def call(x):
             nonlocal state
