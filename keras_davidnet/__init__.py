@@ -3,6 +3,9 @@
 from keras_davidnet import datasets as datasets
 from keras_davidnet import recipes as recipes
 from keras_davidnet.augmentation import RandomCutout as RandomCutout
+from keras_davidnet.augmentation import (
+    RandomHorizontalFlip as RandomHorizontalFlip,
+)
 from keras_davidnet.augmentation import RandomPadCrop as RandomPadCrop
 from keras_davidnet.callbacks import (
     DecoupledWeightDecay as DecoupledWeightDecay,

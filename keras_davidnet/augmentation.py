@@ -1,6 +1,8 @@
 """Random image layers that draw once per image, inside the compiled step.
 
-For flips, `keras.layers.RandomFlip("horizontal")` already does so.
+Every draw is of integers: the same seed then gives the same numbers at any
+precision and with XLA or without, which on TensorFlow holds for no draw of
+floats (`keras.layers.RandomFlip` and `Dropout` make those).
 """
 
 from typing import Any
@@ -30,13 +32,10 @@ class _RandomImageLayer(keras.layers.Layer):
             )
         return self.augment(images)
 
-    def _offsets(self, images, rows, columns):
-        """A row in `[0, rows)` and a column in `[0, columns)` an image."""
+    def draw(self, images, n):
+        """One integer in `[0, n)` an image, of shape `(batch, 1)`."""
         batch = ops.shape(images)[0]
-        return (
-            keras.random.randint((batch, 1), 0, n, seed=self.seed_generator)
-            for n in (rows, columns)
-        )
+        return keras.random.randint((batch, 1), 0, n, seed=self.seed_generator)
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -84,7 +83,7 @@ class RandomPadCrop(_RandomImageLayer):
         # Padding and crop are one gather: each pixel of the crop names the
         # pixel of the image that it shows.
         n = 2 * self.padding + 1
-        top, left = self._offsets(images, n, n)
+        top, left = self.draw(images, n), self.draw(images, n)
         rows = self._reflect(ops.arange(height) + top - self.padding, height)
         columns = self._reflect(ops.arange(width) + left - self.padding, width)
         first = ops.arange(ops.shape(images)[0])[:, None] * height
@@ -97,6 +96,23 @@ class RandomPadCrop(_RandomImageLayer):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "padding": self.padding}
+
+
+@keras.saving.register_keras_serializable("keras_davidnet")
+class RandomHorizontalFlip(_RandomImageLayer):
+    """Mirrors each image, left to right, with probability one half.
+
+    Input and output: `(batch, height, width, channels)`.  When not training
+    the images pass unchanged.
+
+    Args:
+        seed: An integer, for the same flips in every run.
+        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`.
+    """
+
+    def augment(self, images):
+        flip = self.draw(images, 2)[:, :, None, None] == 1
+        return ops.where(flip, ops.flip(images, axis=2), images)
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -134,9 +150,8 @@ class RandomCutout(_RandomImageLayer):
                 "the size of the square. "
                 f"Received: images of shape {tuple(images.shape)}"
             )
-        top, left = self._offsets(
-            images, height - self.size + 1, width - self.size + 1
-        )
+        top = self.draw(images, height - self.size + 1)
+        left = self.draw(images, width - self.size + 1)
         rows = self._inside(top, height)
         columns = self._inside(left, width)
         cut = (rows[:, :, None] & columns[:, None, :])[..., None]

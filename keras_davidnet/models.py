@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_davidnet import recipes
-from keras_davidnet.augmentation import RandomPadCrop
+from keras_davidnet.augmentation import RandomHorizontalFlip, RandomPadCrop
 from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.layers import ConvBN, ResBlock
 from keras_davidnet.validation import (
@@ -117,7 +117,7 @@ class DavidNet(keras.Model):
                 [
                     keras.Input((None, None, channels)),
                     RandomPadCrop(4, dtype=policy),
-                    keras.layers.RandomFlip("horizontal", dtype=policy),
+                    RandomHorizontalFlip(dtype=policy),
                 ],
                 name="augmentation",
             )

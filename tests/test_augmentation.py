@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from keras.src.testing import TestCase
 
-from keras_davidnet import RandomCutout, RandomPadCrop
+from keras_davidnet import RandomCutout, RandomHorizontalFlip, RandomPadCrop
 
-LAYERS = [RandomPadCrop, RandomCutout]
+LAYERS = [RandomPadCrop, RandomHorizontalFlip, RandomCutout]
 
 
 def compiled(layer):

@@ -17,6 +17,7 @@ from keras_davidnet import (
     PyTorchSGD,
     PyTorchUniform,
     RandomCutout,
+    RandomHorizontalFlip,
     RandomPadCrop,
     ResBlock,
     datasets,
@@ -43,7 +44,7 @@ def net():
         augmentation=keras.Sequential(
             [
                 RandomPadCrop(2),
-                keras.layers.RandomFlip("horizontal"),
+                RandomHorizontalFlip(),
                 RandomCutout(4),
             ]
         ),

@@ -4,7 +4,12 @@ import pytest
 import reference
 
 import keras_davidnet
-from keras_davidnet import DavidNet, RandomPadCrop, recipes
+from keras_davidnet import (
+    DavidNet,
+    RandomHorizontalFlip,
+    RandomPadCrop,
+    recipes,
+)
 
 BACKEND = keras.backend.backend()
 
@@ -103,7 +108,7 @@ def test_augmentation_sees_normalised_images_in_training_only(batch):
 def test_default_augmentation_crops_and_flips():
     crop, flip = DavidNet(width=2).augmentation.layers
     assert isinstance(crop, RandomPadCrop) and crop.padding == 4
-    assert flip.mode == "horizontal"
+    assert isinstance(flip, RandomHorizontalFlip)
 
 
 def test_steps_without_arguments_are_the_recipe(batch):
