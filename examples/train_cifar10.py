@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 from curves import save_curves
 
-from keras_davidnet import DavidNet, datasets, recipes
+from keras_davidnet import DavidNet, DecoupledWeightDecay, datasets, recipes
 
 
 def parse_arguments():
@@ -40,6 +40,12 @@ def parse_arguments():
         "--precision",
         choices=["float32", "mixed_float16", "mixed_bfloat16"],
         default="float32",
+    )
+    parser.add_argument(
+        "--decoupled-weight-decay",
+        type=float,
+        help="decay apart from gradient and velocity, 5e-3 for one; without "
+        "it, the recipe's coupled decay",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=pathlib.Path, default="runs/cifar10")
@@ -59,6 +65,9 @@ def main():
     model.compile(
         optimizer=recipes.davidnet_optimizer(len(train_ds), args.epochs)
     )
+    callbacks = []
+    if args.decoupled_weight_decay is not None:
+        callbacks.append(DecoupledWeightDecay(args.decoupled_weight_decay))
     model.summary()
     args.output.mkdir(parents=True, exist_ok=True)
 
@@ -67,6 +76,7 @@ def main():
         train_ds,
         epochs=args.epochs,
         validation_data=test_ds,
+        callbacks=callbacks,
         shuffle=False,  # train_ds shuffles itself
     ).history
     seconds = time.perf_counter() - start
