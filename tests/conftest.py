@@ -1,4 +1,9 @@
+import contextlib
 import os
+
+# Where a process holds both, torch has to be there before TensorFlow.
+with contextlib.suppress(ImportError):
+    import torch as torch
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 from keras.src.testing import TestCase
 
-from keras_davidnet import RandomCutout, RandomHorizontalFlip, RandomPadCrop
+from keras_davidnet import (
+    DavidNet,
+    RandomCutout,
+    RandomHorizontalFlip,
+    RandomPadCrop,
+)
 
 LAYERS = [RandomPadCrop, RandomHorizontalFlip, RandomCutout]
 
@@ -126,6 +131,127 @@ def test_every_step_draws_anew_and_seeds_repeat(layer):
     np.testing.assert_array_equal(steps[0], steps[1])
     assert not np.array_equal(steps[0][0], steps[0][1])
     assert not np.array_equal(steps[0][0], steps[2][0])
+
+
+# What each layer drew, read off images that know their own coordinates: an
+# array of shape (batch, numbers drawn for an image).
+
+
+def coordinates(batch):
+    """Images whose pixels hold their row and column, from 1, and a one."""
+    image = np.ones((32, 32, 3), "uint8")
+    image[..., 0] = np.arange(1, 33)[:, None]
+    image[..., 1] = np.arange(1, 33)
+    return np.broadcast_to(image, (batch, 32, 32, 3))
+
+
+def crops_drawn(outputs):
+    # The pixel at (4, 4) came from somewhere in the upper left 9 x 9.
+    return outputs[:, 4, 4, :2].astype(int) - 1
+
+
+def flips_drawn(outputs):
+    return outputs[:, 4, 4:5, 1] > outputs[:, 4, 5:6, 1]
+
+
+def cutouts_drawn(outputs):
+    cut = outputs[..., 0] == 0
+    return np.stack([cut.any(2).argmax(1), cut.any(1).argmax(1)], axis=1)
+
+
+def steps_of(layer, images, count):
+    call = compiled(layer)
+    return [keras.ops.convert_to_numpy(call(images)) for _ in range(count)]
+
+
+def assert_uniform(n, *numbers):
+    """Chi-square of the joint law, at four standard deviations each way."""
+    code, places = 0, n ** len(numbers)
+    for number in numbers:
+        code = code * n + number.ravel()
+    expected = code.size / places
+    counts = np.bincount(code, minlength=places)
+    assert counts.size == places and expected > 5
+    chi_square = ((counts - expected) ** 2 / expected).sum()
+    # Its cube root is close to normal (Wilson and Hilferty, 1931).
+    spread = 2 / (9 * (places - 1))
+    deviate = (chi_square / (places - 1)) ** (1 / 3) - (1 - spread)
+    assert abs(deviate) < 4 * np.sqrt(spread)
+
+
+@pytest.mark.parametrize(
+    "layer, drawn, n",
+    [
+        (RandomPadCrop, crops_drawn, 9),
+        (RandomHorizontalFlip, flips_drawn, 2),
+        (RandomCutout, cutouts_drawn, 25),
+    ],
+)
+def test_draws_are_uniform_and_independent(layer, drawn, n):
+    steps = steps_of(layer(), coordinates(2048), 24)
+    numbers = np.stack([drawn(outputs) for outputs in steps])
+    # All 81 crops, both flips, all 625 cutouts.
+    assert_uniform(n, *np.moveaxis(numbers, -1, 0))
+    for i in range(numbers.shape[-1]):
+        for j in range(numbers.shape[-1]):
+            # From image to image, and from step to step.
+            assert_uniform(n, numbers[:, :-1, i], numbers[:, 1:, j])
+            assert_uniform(n, numbers[:-1, :, i], numbers[1:, :, j])
+
+
+def test_the_nets_crops_and_flips_are_independent():
+    outputs = np.concatenate(
+        steps_of(DavidNet(width=1).augmentation, coordinates(2048), 8)
+    )
+    flips = flips_drawn(outputs)
+    outputs[flips[:, 0]] = outputs[flips[:, 0], :, ::-1]
+    rows, columns = crops_drawn(outputs).T
+    for flip in (False, True):
+        assert_uniform(
+            9, rows[flips[:, 0] == flip], columns[flips[:, 0] == flip]
+        )
+    assert_uniform(2, flips)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_padded_batch_draws_alike(layer):
+    # A seed gives an image the same draw whatever follows it in its batch.
+    part, whole = (
+        steps_of(layer(seed=1), coordinates(batch), 3)
+        for batch in (37, 64)
+    )
+    for one, other in zip(part, whole, strict=True):
+        np.testing.assert_array_equal(one, other[:37])
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed_bfloat16"])
+def test_any_precision_draws_alike(layer, dtype):
+    images = coordinates(64).astype("float32")
+    single, other = (
+        [
+            keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32"))
+            for outputs in (one(images, training=True) for _ in range(3))
+        ]
+        for one in (layer(seed=1), layer(seed=1, dtype=dtype))
+    )
+    np.testing.assert_array_equal(single, other)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="torch compiles nothing by XLA"
+)
+def test_xla_draws_alike(layer):
+    images = coordinates(64)
+    eager = layer(seed=1)
+    np.testing.assert_array_equal(
+        [
+            keras.ops.convert_to_numpy(eager(images, training=True))
+            for _ in range(3)
+        ],
+        steps_of(layer(seed=1), images, 3),
+    )
 
 
 @pytest.mark.parametrize("layer", LAYERS)

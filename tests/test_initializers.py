@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_davidnet import PyTorchUniform
+from keras_davidnet import DavidNet, PyTorchUniform, ResBlock
 from keras_davidnet.initializers import fork
 
 
@@ -10,18 +10,57 @@ def draw(initializer, shape):
     return keras.ops.convert_to_numpy(initializer(shape))
 
 
+def kernels(model):
+    return [w for w in model.get_weights() if w.ndim > 1]
+
+
+def test_kernels_of_the_net_follow_pytorchs_law():
+    for kernel in kernels(DavidNet(width=32)):
+        bound = 1 / np.sqrt(kernel[..., 0].size)
+        values = np.sort(kernel.ravel()).astype("float64")
+        n = values.size
+        assert -bound <= values[0] and values[-1] <= bound
+        # Four standard errors of mean and variance.
+        assert abs(values.mean()) < 4 * bound / np.sqrt(3 * n)
+        expected = bound**2 / 3
+        assert abs(values.var() / expected - 1) < 4 * np.sqrt(0.8 / n)
+        # Kolmogorov and Smirnov's distance to the uniform law; by chance it
+        # is larger once in 3,000 kernels.
+        law = (values + bound) / (2 * bound)
+        ranks = np.arange(n + 1) / n
+        distance = max((ranks[1:] - law).max(), (law - ranks[:-1]).max())
+        assert distance < 2.1 / np.sqrt(n)
+
+
 @pytest.mark.parametrize(
-    "shape, fan_in",
-    [((3, 3, 32, 64), 288), ((1, 1, 3, 2000), 3), ((300, 7), 300)],
+    "make",
+    [
+        lambda: DavidNet(width=8),
+        lambda: ResBlock(8, residual=True),
+        lambda: ResBlock(
+            8, residual=True, kernel_initializer=PyTorchUniform(3)
+        ),
+    ],
+    ids=["net", "block", "seeded block"],
 )
-def test_uniform_within_pytorchs_bound(shape, fan_in):
-    values = draw(PyTorchUniform(seed=1), shape)
-    bound = 1 / np.sqrt(fan_in)
-    assert np.abs(values).max() <= bound
-    # Of n uniform draws the extremes come within about 1/n of the bound.
-    assert np.abs(values).max() > bound * (1 - 20 / values.size)
-    np.testing.assert_allclose(values.var(), bound**2 / 3, rtol=0.1)
-    np.testing.assert_allclose(values.mean(), 0, atol=bound * 0.1)
+def test_kernels_never_share_a_draw(make):
+    layer = make()
+    layer.build((None, 16, 16, 3))
+    # In units of the bound, which would tell equal draws apart.
+    draws = [k.ravel()[:80] * np.sqrt(k[..., 0].size) for k in kernels(layer)]
+    for i, one in enumerate(draws):
+        for other in draws[:i]:
+            assert not np.isclose(one, other, atol=1e-6).any()
+
+
+def test_a_seed_gives_the_net_the_same_kernels():
+    nets = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        nets.append(kernels(DavidNet(width=2)))
+    for one, same, other in zip(*nets, strict=True):
+        np.testing.assert_array_equal(one, same)
+        assert not np.array_equal(one, other)
 
 
 def test_equal_seeds_draw_alike_and_others_do_not():
