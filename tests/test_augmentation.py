@@ -217,8 +217,7 @@ def test_the_nets_crops_and_flips_are_independent():
 def test_a_padded_batch_draws_alike(layer):
     # A seed gives an image the same draw whatever follows it in its batch.
     part, whole = (
-        steps_of(layer(seed=1), coordinates(batch), 3)
-        for batch in (37, 64)
+        steps_of(layer(seed=1), coordinates(batch), 3) for batch in (37, 64)
     )
     for one, other in zip(part, whole, strict=True):
         np.testing.assert_array_equal(one, other[:37])

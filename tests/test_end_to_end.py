@@ -188,3 +188,19 @@ def test_a_file_of_version_0_1_0_still_loads():
     )
     assert model.optimizer.iterations.numpy() == 2
     assert isinstance(model.optimizer, PyTorchSGD)
+
+
+def test_a_seed_gives_the_same_bits(rng):
+    # Everything random is on, and the batches are so large that threads share
+    # them: with Keras's own batch normalization TensorFlow fails mostly.
+    images = rng.integers(0, 256, (1024, 32, 32, 3), "uint8")
+    labels = rng.integers(0, 10, 1024)
+    runs = []
+    for _ in range(2):
+        keras.utils.set_random_seed(1)
+        model = DavidNet(width=16)
+        model.compile(recipes.davidnet_optimizer(2, epochs=2))
+        model.fit(images, labels, batch_size=512, epochs=2, verbose=0)
+        runs.append(model.get_weights())
+    for one, other in zip(*runs, strict=True):
+        np.testing.assert_array_equal(one, other)

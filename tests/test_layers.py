@@ -5,6 +5,7 @@ import reference
 from keras.src.testing import TestCase
 
 from keras_davidnet import ConvBN, PyTorchUniform, ResBlock
+from keras_davidnet.layers.batch_norm import FusedBatchNormalization
 
 
 def scrambled(layer, rng):
@@ -222,3 +223,30 @@ def test_precision_reaches_every_sublayer():
 def test_bad_arguments(build, error, message):
     with pytest.raises(error, match=message):
         build()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_fused_batch_normalization_is_kerass(rng, dtype):
+    images = rng.normal(2, 3, (4, 5, 6, 3)).astype("float32")
+    fused, stock = (
+        make(momentum=0.8, epsilon=0.1, dtype=dtype)
+        for make in (FusedBatchNormalization, keras.layers.BatchNormalization)
+    )
+    fused.build(images.shape)
+    stock.build(images.shape)
+    stock.set_weights(scrambled(fused, rng).get_weights())
+    for training in (True, False):
+        outputs, expected = (
+            layer(images, training=training) for layer in (fused, stock)
+        )
+        assert outputs.dtype == expected.dtype
+        np.testing.assert_allclose(
+            numpy(keras.ops.cast(outputs, "float32")),
+            numpy(keras.ops.cast(expected, "float32")),
+            rtol=2**-7 if dtype == "mixed_bfloat16" else 1e-5,
+            atol=1e-5,
+        )
+        for one, other in zip(
+            fused.get_weights(), stock.get_weights(), strict=True
+        ):
+            np.testing.assert_allclose(one, other, rtol=1e-6)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_davidnet.initializers import PyTorchUniform, fork
+from keras_davidnet.layers.batch_norm import FusedBatchNormalization
 from keras_davidnet.validation import check_fraction
 
 
@@ -83,7 +84,7 @@ class ConvBN(keras.layers.Layer):
         self.drop = keras.layers.Dropout(
             dropout, dtype=self.dtype_policy, name="drop"
         )
-        self.bn = keras.layers.BatchNormalization(
+        self.bn = FusedBatchNormalization(
             momentum=momentum,
             epsilon=epsilon,
             dtype=self.dtype_policy,
