@@ -39,7 +39,7 @@ def test_defaults_are_the_published_numbers():
 def test_equals_the_summed_loss_of_the_published_code(rng):
     # dawn.py sums the loss over the batch, divides the rate by the batch size
     # and multiplies the decay by it.
-    batch_size, steps, peak = 16, 20, 0.4
+    batch_size, steps, peak = 16, 50, 0.4
     x = rng.normal(size=(steps, batch_size, 5))
     y = rng.normal(size=(steps, batch_size, 1))
     model = keras.Sequential(

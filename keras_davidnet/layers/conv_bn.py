@@ -15,7 +15,9 @@ class ConvBN(keras.layers.Layer):
     """Convolution, dropout, batch normalization, activation.
 
     `activation(batch_norm(dropout(conv(x))))`, the convolution without bias:
-    the normalization's `beta` takes its place.
+    the normalization's `beta` takes its place.  The moving variance is the
+    biased one, as Keras's is; PyTorch's is n / (n - 1) times it, n being batch
+    times height times width.
 
     Input: `(batch, height, width, channels)`.  Output: `(batch, new_height,
     new_width, filters)`, of the input's height and width under the default
