@@ -12,11 +12,10 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     Keras puts batch normalization together out of simple operations.  On
     TensorFlow without XLA each of them passes over the images once, and their
-    gradients meet in an `AddN`, which adds them in an order that depends on
-    which thread is done first: the same seed then gives other last bits.  The
-    fused kernel is faster and gives the same bits.  Numbers, weights and
-    arguments are those of Keras's layer, which it is on other backends, in
-    inference and in float64.
+    gradients are added up in an order that the threads decide: the same seed
+    then gives other last bits.  The fused kernel is faster and gives the same
+    bits.  Numbers, weights and arguments are those of Keras's layer, which it
+    is on other backends, in inference and in float64.
     """
 
     def call(self, inputs, training=None, mask=None):
