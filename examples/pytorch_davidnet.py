@@ -38,23 +38,17 @@ class ResBlock(nn.Module):
 
 
 class DavidNet(nn.Module):
-    """From normalised images `(batch, channels, height, width)` to logits."""
+    """From normalised images `(batch, 3, height, width)` to logits."""
 
-    def __init__(
-        self,
-        width: int = 64,
-        num_classes: int = 10,
-        channels: int = 3,
-        dropout: float = 0.05,
-    ):
+    def __init__(self, width: int = 64, dropout: float = 0.05):
         super().__init__()
         self.blocks = nn.Sequential(
-            ConvBN(channels, width, dropout),
+            ConvBN(3, width, dropout),
             ResBlock(width, 2 * width, True, dropout),
             ResBlock(2 * width, 4 * width, False, dropout),
             ResBlock(4 * width, 8 * width, True, dropout),
         )
-        self.linear = nn.Linear(8 * width, num_classes, bias=False)
+        self.linear = nn.Linear(8 * width, 10, bias=False)
 
     def forward(self, x):
         return 0.125 * self.linear(self.blocks(x).amax((2, 3)))

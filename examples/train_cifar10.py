@@ -8,10 +8,7 @@ its peak, momentum and decay are the recipe's at any width and length.  Choose
 the backend with the environment variable KERAS_BACKEND.
 """
 
-import argparse
-import json
 import os
-import pathlib
 import time
 
 # Twice the speed on processors without AVX-512, where TensorFlow's default is
@@ -20,22 +17,13 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
-from curves import save_curves
+from cifar10_runs import make_parser, save_report
 
 from keras_davidnet import DavidNet, DecoupledWeightDecay, datasets, recipes
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument(
-        "--data", help="path of CIFAR-10; without it, it is downloaded"
-    )
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=24)
-    parser.add_argument("--batch-size", type=int, default=512)
+    parser = make_parser(__doc__.splitlines()[0], output="runs/cifar10")
     parser.add_argument(
         "--precision",
         choices=["float32", "mixed_float16", "mixed_bfloat16"],
@@ -47,8 +35,6 @@ def parse_arguments():
         help="decay apart from gradient and velocity, 5e-3 for one; without "
         "it, the recipe's coupled decay",
     )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=pathlib.Path, default="runs/cifar10")
     return parser.parse_args()
 
 
@@ -82,21 +68,8 @@ def main():
     seconds = time.perf_counter() - start
 
     model.save(args.output / "model.keras")
-    save_curves(history, args.output / "curves.png")
-    report = {
-        "backend": keras.backend.backend(),
-        "keras": keras.version(),
-        "seconds": seconds,
-        **{name: str(value) for name, value in vars(args).items()},
-        **history,
-    }
-    (args.output / "history.json").write_text(json.dumps(report, indent=1))
-    print(
-        f"\nTest accuracy {history['val_accuracy'][-1]:.2%}, test loss "
-        f"{history['val_loss'][-1]:.4f}, after {args.epochs} epochs in "
-        f"{seconds:.0f} s, evaluation included."
-    )
-    print("Wrote", *sorted(str(path) for path in args.output.iterdir()))
+    versions = {"backend": keras.backend.backend(), "keras": keras.version()}
+    save_report(args, versions, seconds, history)
 
 
 if __name__ == "__main__":

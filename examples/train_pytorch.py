@@ -7,40 +7,21 @@ augmentation, the optimizer and the loop are PyTorch's.  It needs the extra
 `torch`.
 """
 
-import argparse
-import json
 import os
-import pathlib
 import time
 
-# Of Keras only the reading of the data is used here.
+# Of the package only the data and their mean and deviation are used here.
 os.environ["KERAS_BACKEND"] = "torch"
 
 import numpy as np
 import torch
-from curves import save_curves
+from cifar10_runs import make_parser, save_report
 from pytorch_davidnet import DavidNet, crop_and_flip, normalize
 from torch.nn.functional import cross_entropy
 
-from keras_davidnet import datasets
+from keras_davidnet import datasets, recipes
 
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-
-
-def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument(
-        "--data", help="path of CIFAR-10; without it, it is downloaded"
-    )
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=24)
-    parser.add_argument("--batch-size", type=int, default=512)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=pathlib.Path, default="runs/pytorch")
-    return parser.parse_args()
+MEAN, STD = recipes.CIFAR10_MEAN, recipes.CIFAR10_STD
 
 
 def train_one_epoch(model, optimizer, images, labels, batch_size, rates):
@@ -72,7 +53,7 @@ def evaluate(model, images, labels):
 
 
 def main():
-    args = parse_arguments()
+    args = make_parser(__doc__.splitlines()[0], "runs/pytorch").parse_args()
     torch.manual_seed(args.seed)
     (x_train, y_train), (x_test, y_test) = (
         (torch.tensor(x), torch.tensor(y).long().flatten())
@@ -89,6 +70,7 @@ def main():
         nesterov=True,
         weight_decay=5e-4,
     )
+    args.output.mkdir(parents=True, exist_ok=True)
     history = {}
     start = time.perf_counter()
     for epoch in range(args.epochs):
@@ -115,19 +97,7 @@ def main():
             history.setdefault(name, []).append(value)
     seconds = time.perf_counter() - start
 
-    args.output.mkdir(parents=True, exist_ok=True)
-    save_curves(history, args.output / "curves.png")
-    report = {
-        "torch": torch.__version__,
-        "seconds": seconds,
-        **{name: str(value) for name, value in vars(args).items()},
-        **history,
-    }
-    (args.output / "history.json").write_text(json.dumps(report, indent=1))
-    print(
-        f"Test accuracy {val_accuracy:.2%}, test loss {val_loss:.4f}, after "
-        f"{args.epochs} epochs in {seconds:.0f} s, evaluation included."
-    )
+    save_report(args, {"torch": torch.__version__}, seconds, history)
 
 
 if __name__ == "__main__":

@@ -132,8 +132,7 @@ def test_gradients(rng, dtype, size):
 def test_batch_statistics(rng, size):
     ours, theirs = both_nets(*size)
     data, parts = make_batches(rng, 5, *size[:2])
-    before = theirs.state_dict()
-    before = {name: value.clone() for name, value in before.items()}
+    before = {name: t.clone() for name, t in theirs.state_dict().items()}
     ours.compile(PyTorchSGD(0.0))
     fit(ours, data)
     # PyTorch's variance is the unbiased one, Keras's the biased: they differ
