@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -264,6 +265,28 @@ def test_seeds_repeat(tf, pairs, make):
         for a, b in zip(epoch(one), epoch(same), strict=True):
             np.testing.assert_array_equal(a, b)
     assert not np.array_equal(epoch(one)[1], epoch(other)[1])
+
+
+@MAKERS
+def test_an_iterator_ends_at_once(tf, pairs, make):
+    # An epoch of fit ends when its iterator does, and TensorFlow's autotuning
+    # often held that back for up to a minute.
+    work = tf.ones((2000, 2000))
+
+    @tf.function
+    def step(iterator):
+        element = iterator.get_next_as_optional().get_value()
+        return element, tf.linalg.matmul(work, work)
+
+    dataset = make(*pairs, batch_size=1).repeat()
+    for _ in range(6):
+        iterator = iter(dataset)
+        begin = time.perf_counter()
+        while time.perf_counter() < begin + 0.4:
+            step(iterator)
+        end = time.perf_counter()
+        del iterator
+        assert time.perf_counter() < end + 0.1
 
 
 def test_raw_images_stay_with_their_labels(tf, pairs):

@@ -50,10 +50,10 @@ def make_dataset(
     order = tf.data.Dataset.range(len(images))
     if training:
         order = order.shuffle(len(images), seed=seed)
-    return (
-        order.batch(batch_size, drop_remainder=training)
-        .map(lambda i: (tf.gather(images, i), tf.gather(labels, i)))
-        .prefetch(tf.data.AUTOTUNE)
+    return _prefetched(
+        order.batch(batch_size, drop_remainder=training).map(
+            lambda i: (tf.gather(images, i), tf.gather(labels, i))
+        )
     )
 
 
@@ -122,9 +122,7 @@ def make_host_dataset(
         ).map(augmented, tf.data.AUTOTUNE)
     else:
         dataset = dataset.map(plain, tf.data.AUTOTUNE)
-    return dataset.batch(batch_size, drop_remainder=training).prefetch(
-        tf.data.AUTOTUNE
-    )
+    return _prefetched(dataset.batch(batch_size, drop_remainder=training))
 
 
 def _tensorflow():
@@ -137,6 +135,15 @@ def _tensorflow():
             "arrays to fit() themselves."
         ) from error
     return tensorflow
+
+
+def _prefetched(dataset):
+    # Autotuning is off: its thread looks at the pipeline at intervals that
+    # double up to a minute, and an iterator, so an epoch of fit, often ends
+    # only when the interval does.
+    options = _tensorflow().data.Options()
+    options.autotune.enabled = False
+    return dataset.prefetch(4).with_options(options)
 
 
 def _checked(images, labels, batch_size, training):
