@@ -2,10 +2,12 @@ import keras
 import numpy as np
 import pytest
 import reference
+from draws import assert_uniform, steps_of
 from keras.src.testing import TestCase
 
 from keras_davidnet import ConvBN, PyTorchUniform, ResBlock
 from keras_davidnet.layers.batch_norm import FusedBatchNormalization
+from keras_davidnet.layers.dropout import IntegerDropout
 
 
 def scrambled(layer, rng):
@@ -250,3 +252,54 @@ def test_fused_batch_normalization_is_kerass(rng, dtype):
             fused.get_weights(), stock.get_weights(), strict=True
         ):
             np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_integer_dropout_keeps_each_element_at_its_rate_alone():
+    # An odd count: two elements share a draw, the last has one to itself.
+    ones = np.ones((401, 1001), "float32")
+    steps = np.stack(steps_of(IntegerDropout(0.5), ones, 8))
+    np.testing.assert_array_equal(np.unique(steps), [0, 2])
+    kept = (steps.reshape(8, -1) > 0).astype(int)
+    for distance in (1, 2, 3, 4):
+        assert_uniform(2, kept[:, :-distance], kept[:, distance:])
+    assert_uniform(2, kept[:-1], kept[1:])
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.9])
+def test_integer_dropout_has_dropouts_mean_and_gradient(rng, rate):
+    size = 2**18
+    x = rng.uniform(1, 2, (1, size)).astype("float32")
+    # Of x * weight, dropped and summed, the gradient is the output.
+    model = keras.Sequential(
+        [
+            keras.Input((size,)),
+            keras.layers.EinsumDense(
+                "bn,n->bn", size, kernel_initializer="ones"
+            ),
+            IntegerDropout(rate),
+        ]
+    )
+    model.compile(
+        keras.optimizers.SGD(1.0), lambda _, outputs: keras.ops.sum(outputs)
+    )
+    total = model.train_on_batch(x, x)
+    outputs = 1 - model.get_weights()[0]
+    kept = outputs > 0
+    deviate = (kept.sum() - size * (1 - rate)) / np.sqrt(
+        size * rate * (1 - rate)
+    )
+    assert abs(deviate) < 4
+    np.testing.assert_allclose(outputs, kept * x[0] / (1 - rate), rtol=1e-4)
+    np.testing.assert_allclose(total, outputs.sum(dtype="float64"), rtol=1e-4)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="torch compiles nothing by XLA"
+)
+def test_integer_dropout_draws_alike_with_xla():
+    ones = np.ones((33, 7, 5), "float32")
+    eager = IntegerDropout(0.3, seed=1)
+    np.testing.assert_array_equal(
+        [numpy(eager(ones, training=True)) for _ in range(3)],
+        steps_of(IntegerDropout(0.3, seed=1), ones, 3),
+    )

@@ -7,6 +7,7 @@ import keras
 
 from keras_davidnet.initializers import PyTorchUniform, fork
 from keras_davidnet.layers.batch_norm import FusedBatchNormalization
+from keras_davidnet.layers.dropout import IntegerDropout
 from keras_davidnet.validation import check_fraction
 
 
@@ -83,7 +84,7 @@ class ConvBN(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="conv",
         )
-        self.drop = keras.layers.Dropout(
+        self.drop = IntegerDropout(
             dropout, dtype=self.dtype_policy, name="drop"
         )
         self.bn = FusedBatchNormalization(

@@ -1,0 +1,42 @@
+"""Dropout from few random bits, on TensorFlow."""
+
+import keras
+
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("keras_davidnet")
+class IntegerDropout(keras.layers.Dropout):
+    """Keras's layer; on TensorFlow it draws 16 bits an element, not a float.
+
+    Drawing is what dropout spends its time on, and half the bits take half of
+    it.  Being integers, the draws are also the same with XLA as without, which
+    those of floats are not.  The rate is rounded to a multiple of 2**-16, and
+    the scale of what is left is that of the rounded rate, so that the mean
+    stays exact.  On other backends, and where `noise_shape` is given, it is
+    Keras's layer.
+    """
+
+    def call(self, inputs, training=False):
+        ours = (
+            keras.backend.backend() == "tensorflow"
+            and training
+            and self.rate > 0
+            and self.noise_shape is None
+        )
+        if not ours:
+            return super().call(inputs, training=training)
+        size = tf.size(inputs)
+        bits = tf.random.stateless_uniform(
+            [(size + 1) // 2],
+            seed=tf.cast(self.seed_generator.next(), "int32"),
+            minval=None,
+            maxval=None,
+            dtype="int32",
+        )
+        bits = tf.reshape(tf.bitcast(bits, "int16"), [-1])[:size]
+        dropped = min(round(self.rate * 2**16), 2**16 - 1)
+        kept = tf.reshape(bits, tf.shape(inputs)) >= dropped - 2**15
+        scale = 2**16 / (2**16 - dropped)
+        return tf.where(kept, inputs * scale, tf.zeros([], inputs.dtype))
