@@ -10,44 +10,27 @@ augmentation, the optimizer and the loop are PyTorch's.  It needs the extra
 import os
 import time
 
-# Of the package only the data and their mean and deviation are used here.
+# Of the package only the data are used here.
 os.environ["KERAS_BACKEND"] = "torch"
 
 import numpy as np
 import torch
 from cifar10_runs import make_parser, save_report
-from pytorch_davidnet import DavidNet, crop_and_flip, normalize
+from pytorch_davidnet import (
+    DavidNet,
+    make_optimizer,
+    normalize,
+    train_one_epoch,
+)
 from torch.nn.functional import cross_entropy
 
-from keras_davidnet import datasets, recipes
-
-MEAN, STD = recipes.CIFAR10_MEAN, recipes.CIFAR10_STD
-
-
-def train_one_epoch(model, optimizer, images, labels, batch_size, rates):
-    """Returns the means of loss and accuracy over the epoch."""
-    model.train()
-    order = torch.randperm(len(images))
-    losses, hits = [], []
-    for step, rate in enumerate(rates):
-        optimizer.param_groups[0]["lr"] = rate
-        batch = order[step * batch_size : (step + 1) * batch_size]
-        logits = model(crop_and_flip(normalize(images[batch], MEAN, STD)))
-        loss = cross_entropy(logits, labels[batch])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach())
-        hits.append((logits.argmax(1) == labels[batch]).float().mean())
-    return torch.stack(losses).mean().item(), torch.stack(hits).mean().item()
+from keras_davidnet import datasets
 
 
 @torch.no_grad()
 def evaluate(model, images, labels):
     model.eval()
-    logits = torch.cat(
-        [model(normalize(part, MEAN, STD)) for part in images.split(1000)]
-    )
+    logits = torch.cat([model(normalize(part)) for part in images.split(1000)])
     loss = cross_entropy(logits, labels).item()
     return loss, (logits.argmax(1) == labels).float().mean().item()
 
@@ -63,13 +46,7 @@ def main():
     peak = (args.epochs + 1) // 5 or args.epochs / 5
     knots = [0, peak * steps, args.epochs * steps]
     model = DavidNet(args.width).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=0.0,
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=5e-4,
-    )
+    optimizer = make_optimizer(model)
     args.output.mkdir(parents=True, exist_ok=True)
     history = {}
     start = time.perf_counter()
