@@ -1,0 +1,18 @@
+"""What is measured."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    way: str  # of benchmarking.contestants.WAYS
+    backend: str
+    width: int
+    batch: int = 512
+    precision: str = "float32"
+
+    def __str__(self):
+        return (
+            f"{self.way} ({self.backend}), width {self.width}, "
+            f"batch {self.batch}, {self.precision}"
+        )

@@ -1,0 +1,165 @@
+"""Tables and picture of a benchmark, from what its JSON holds."""
+
+import statistics
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+
+def print_comparison(results: list[dict]) -> None:
+    title = f"width {results[0]['width']}, batch {results[0]['batch']}"
+    _print_speeds(title, [(_name(r), r) for r in results])
+    _print_table(
+        ["ratio", "median", "rounds"],
+        [
+            (
+                f"{_name(one)} / {_name(other)}",
+                f"{statistics.median(ratios):.2f}",
+                ", ".join(f"{ratio:.2f}" for ratio in ratios),
+            )
+            for one, other, ratios in _ratios(results)
+        ],
+    )
+
+
+def print_rest(report: dict) -> None:
+    """What `print_comparison` leaves out."""
+    for results in (report["batches"], report["pipeline"]):
+        title = f"{_name(results[0])}, width {results[0]['width']}, batch"
+        _print_speeds(title, [(r["batch"], r) for r in results])
+    every = [r for results in report["comparisons"] for r in results]
+    imports = {
+        name: _spread([r[f"import_{name}_s"] for r in every], ".3f")
+        for name in ("keras", "package")
+    }
+    third, *_, last = report["resident_bytes"]
+    versions = {k: v for r in every for k, v in r["versions"].items()}
+    print(
+        f"\nResident memory after {len(report['resident_bytes']) + 2} fits "
+        f"over that after the third: {last / third - 1:+.2%}"
+        f"\nimport keras: {imports['keras']} s; the package after it: "
+        f"{imports['package']} s\n"
+        f"\n{every[0]['device']}, {report['processor']}, {report['cores']} "
+        f"cores, {every[0]['precision']}\n"
+        + ", ".join(f"{name} {version}" for name, version in versions.items())
+        + f"\n{report['command']} took {report['seconds']:.0f} s"
+    )
+
+
+def save_picture(report: dict, path) -> None:
+    figure, axes = plt.subplots(2, 2, figsize=(13, 9), layout="constrained")
+    by_width, ratios, by_batch, fits = axes.flat
+
+    by_name = {}
+    for results in report["comparisons"]:
+        for result in results:
+            by_name.setdefault(_name(result), []).append(result)
+    for name, results in by_name.items():
+        _plot_speeds(by_width, results, "width", label=name)
+    by_width.set(title="images a second", xlabel="width", yscale="log")
+    by_width.legend()
+
+    for results in report["comparisons"]:
+        for one, other, values in _ratios(results):
+            name = f"{_name(one)} / {_name(other)}\nwidth {one['width']}"
+            ratios.plot(
+                values, [name] * len(values), "o", color="C0", alpha=0.4
+            )
+            ratios.plot(statistics.median(values), name, "|", color="C3", ms=16)
+    ratios.axvline(1, color="grey")
+    ratios.set(title="ratios, round by round; median red")
+    ratios.invert_yaxis()
+    ratios.tick_params(axis="y", labelsize="small")
+
+    _plot_speeds(by_batch, report["batches"], "batch")
+    by_batch.set(
+        title=f"{_name(report['batches'][0])} at width "
+        f"{report['batches'][0]['width']}",
+        xlabel="batch size",
+        ylabel="images a second",
+        ylim=(0, None),
+    )
+    memory = by_batch.twinx()
+    memory.plot(
+        [r["batch"] for r in report["batches"]],
+        [_peak_gb(r) for r in report["batches"]],
+        "s--",
+        color="C1",
+    )
+    memory.set(ylabel="peak memory, GB (dashed)", ylim=(0, None))
+
+    resident = [n / 1e9 for n in report["resident_bytes"]]
+    fits.plot(range(3, len(resident) + 3), resident, "o-")
+    fits.set(
+        title="resident memory after each fit, GB", xlabel="fit", ylim=(0, None)
+    )
+    for axis in axes.flat:
+        axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+def _name(result):
+    if "torch" in result["way"].lower():
+        return result["way"]
+    return f"{result['way']} ({result['backend']})"
+
+
+def _speeds(result):
+    return [r["images_per_s"] for r in result["rounds"]]
+
+
+def _peak_gb(result):
+    return result["rounds"][-1]["peak_bytes"] / 1e9
+
+
+def _ratios(results):
+    """Each fit over PyTorch and over other ways on its own backend."""
+    for one in results:
+        for other in results:
+            plain = "torch" in other["way"].lower()
+            same = one["backend"] == other["backend"]
+            if one["way"] == "fit" != other["way"] and (plain or same):
+                pairs = zip(_speeds(one), _speeds(other), strict=True)
+                yield one, other, [a / b for a, b in pairs]
+
+
+def _spread(values, form):
+    """Median, least and most."""
+    return (
+        f"{statistics.median(values):{form}} "
+        f"({min(values):{form}}-{max(values):{form}})"
+    )
+
+
+def _plot_speeds(axis, results, by, **options):
+    speeds = [_speeds(r) for r in results]
+    middle = [statistics.median(s) for s in speeds]
+    spread = [
+        [m - min(s) for m, s in zip(middle, speeds, strict=True)],
+        [max(s) - m for m, s in zip(middle, speeds, strict=True)],
+    ]
+    x = [r[by] for r in results]
+    axis.errorbar(x, middle, spread, marker="o", capsize=3, **options)
+
+
+def _print_speeds(title, named):
+    _print_table(
+        [title, "images/s", "first step, s", "peak memory, GB"],
+        [
+            (
+                name,
+                _spread(_speeds(result), ",.0f"),
+                f"{result['first_step_s']:.1f}",
+                f"{_peak_gb(result):.2f}",
+            )
+            for name, result in named
+        ],
+    )
+
+
+def _print_table(head, rows):
+    print()
+    for cells in (head, ["---"] * len(head), *rows):
+        print("| " + " | ".join(map(str, cells)) + " |")
