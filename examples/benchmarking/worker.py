@@ -1,6 +1,7 @@
 """A process for each case, so that backends and their memory stay apart."""
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import platform
@@ -12,42 +13,42 @@ MOST_IMAGES = 200_000
 
 
 class Worker:
-    """Has trained twice, one step each time, when it is there."""
+    """Has trained one step when it is there."""
 
     def __init__(self, case, seconds: float):
         context = multiprocessing.get_context("spawn")
-        self.case = case
+        self.case, self.seconds = case, seconds
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(
-            target=_serve, args=(case, seconds, theirs), daemon=True
+            target=_serve, args=(case, theirs), daemon=True
         )
         self.process.start()
         theirs.close()
         self.start = self.pipe.recv()
-        self.rounds = []
+        self.steps, self.rounds = None, []
 
-    def step(self) -> dict:
-        """Trains one step and tells how that went."""
-        return self._ask("step")
+    def run(self, steps: int) -> dict:
+        """Trains that many steps and tells how it went."""
+        self.pipe.send(steps)
+        return self.pipe.recv()
 
     def round(self) -> None:
         """Trains for about the seconds asked for."""
         # While others took their turn, the system may have taken back the
         # memory that lay free here: PyTorch's next step is slower by half.
-        self.step()
-        self.rounds.append(self._ask("round"))
+        step = self.run(1)
+        if self.steps is None:
+            images = min(self.seconds * step["images_per_s"], MOST_IMAGES)
+            self.steps = max(1, round(images / self.case.batch))
+        self.rounds.append(self.run(self.steps))
 
     def close(self) -> dict:
         self.pipe.send(None)
         self.process.join()
         return {**vars(self.case), **self.start, "rounds": self.rounds}
 
-    def _ask(self, what):
-        self.pipe.send(what)
-        return self.pipe.recv()
 
-
-def _serve(case, seconds, pipe):
+def _serve(case, pipe):
     os.environ["KERAS_BACKEND"] = case.backend
     # As the examples set them.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -68,7 +69,21 @@ def _serve(case, seconds, pipe):
             "import_keras_s": middle - begin,
             "import_package_s": end - middle,
         }
-        contestant, start["first_step_s"], data = _prepare(case, seconds)
+        import numpy as np
+        from benchmarking.contestants import WAYS
+
+        @functools.cache
+        def data(steps):
+            rng, n = np.random.default_rng(0), steps * case.batch
+            return contestant.data(
+                rng.integers(0, 256, (n, 32, 32, 3), "uint8"),
+                rng.integers(0, 10, n, "int32"),
+            )
+
+        begin = time.perf_counter()
+        contestant = WAYS[case.way](case)
+        contestant.run(data(1))
+        start["first_step_s"] = time.perf_counter() - begin
         start["versions"] = {
             "python": platform.python_version(),
             "keras": keras.version(),
@@ -80,8 +95,8 @@ def _serve(case, seconds, pipe):
         }
         start["device"], _ = _device(case.backend)
         pipe.send(start)
-        while what := pipe.recv():
-            steps, batches = data[what]
+        while steps := pipe.recv():
+            batches = data(steps)
             begin = time.perf_counter()
             contestant.run(batches)
             seconds = time.perf_counter() - begin
@@ -94,32 +109,6 @@ def _serve(case, seconds, pipe):
                     "peak_bytes": peak,
                 }
             )
-
-
-def _prepare(case, seconds):
-    """The contestant, seconds to its first step, data of a step and a round."""
-    import numpy as np
-    from benchmarking.contestants import WAYS
-
-    rng = np.random.default_rng(0)
-
-    def data(steps):
-        n = steps * case.batch
-        return steps, contestant.data(
-            rng.integers(0, 256, (n, 32, 32, 3), "uint8"),
-            rng.integers(0, 10, n, "int32"),
-        )
-
-    begin = time.perf_counter()
-    contestant = WAYS[case.way](case)
-    step = data(1)
-    contestant.run(step[1])
-    first_step = time.perf_counter() - begin
-    begin = time.perf_counter()
-    contestant.run(step[1])
-    steps = round(seconds / (time.perf_counter() - begin))
-    steps = min(max(1, steps), MOST_IMAGES // case.batch)
-    return contestant, first_step, {"step": step, "round": data(steps)}
 
 
 def _device(backend):
