@@ -23,7 +23,7 @@ from benchmarking.worker import Worker
 
 BATCHES = (128, 512, 2048)
 # The first few steps of a process claim the memory that it is to use.
-FIT_STEPS = 3
+FIT_STEPS = 2
 
 
 def parse_arguments():

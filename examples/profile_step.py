@@ -41,7 +41,7 @@ def profile_tensorflow(train) -> dict:
                 # An operation's event is called "name of the node:type".
                 name = plane.event_metadata[event.metadata_id].name
                 _, colon, kind = name.rpartition(":")
-                if colon and kind.isidentifier():
+                if colon and kind.isidentifier() and "::" not in name:
                     seconds[kind] += event.duration_ps / 1e12
     return seconds
 

@@ -93,7 +93,9 @@ def save_picture(report: dict, path) -> None:
     resident = [n / 1e9 for n in report["resident_bytes"]]
     fits.plot(range(3, len(resident) + 3), resident, "o-")
     fits.set(
-        title="resident memory after each fit, GB", xlabel="fit", ylim=(0, None)
+        title="resident memory after each fit, GB",
+        xlabel="fit",
+        ylim=(0, 1.2 * max(resident)),
     )
     for axis in axes.flat:
         axis.grid(alpha=0.3)
