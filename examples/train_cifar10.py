@@ -2,13 +2,17 @@
 
     python examples/train_cifar10.py                       # downloads CIFAR-10
     python examples/train_cifar10.py --data cifar10.npz --width 16 --epochs 5
+    python examples/train_cifar10.py --resume runs/cifar10       # after a crash
 
 The rate rises over the first fifth of the epochs and falls to zero at the end;
 its peak, momentum and decay are the recipe's at any width and length.  Choose
 the backend with the environment variable KERAS_BACKEND.
 """
 
+import json
 import os
+import pathlib
+import sys
 import time
 
 # Twice the speed on processors without AVX-512, where TensorFlow's default is
@@ -19,7 +23,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 from cifar10_runs import make_parser, save_report
 
-from keras_davidnet import DavidNet, DecoupledWeightDecay, datasets, recipes
+from keras_davidnet import (
+    DavidNet,
+    DecoupledWeightDecay,
+    Resume,
+    datasets,
+    recipes,
+)
 
 
 def parse_arguments():
@@ -35,7 +45,24 @@ def parse_arguments():
         help="decay apart from gradient and velocity, 5e-3 for one; without "
         "it, the recipe's coupled decay",
     )
-    return parser.parse_args()
+    parser.add_argument(
+        "--resume",
+        metavar="DIR",
+        type=pathlib.Path,
+        help="the output of an interrupted run, which goes on after its last "
+        "whole epoch, under the flags that it had",
+    )
+    args = parser.parse_args()
+    if args.resume is None:
+        args.output.mkdir(parents=True, exist_ok=True)
+        (args.output / "flags.json").write_text(json.dumps(sys.argv[1:]))
+        (args.output / "state.npz").unlink(missing_ok=True)
+        return args
+    try:
+        flags = json.loads((args.resume / "flags.json").read_text())
+    except (OSError, ValueError) as error:
+        parser.error(f"--resume must be the output of a run: {error}")
+    return parser.parse_args([*flags, "--output", str(args.resume)])
 
 
 def main():
@@ -51,11 +78,10 @@ def main():
     model.compile(
         optimizer=recipes.davidnet_optimizer(len(train_ds), args.epochs)
     )
-    callbacks = []
+    callbacks = [Resume(args.output / "state.npz", train_ds)]
     if args.decoupled_weight_decay is not None:
         callbacks.append(DecoupledWeightDecay(args.decoupled_weight_decay))
     model.summary()
-    args.output.mkdir(parents=True, exist_ok=True)
 
     start = time.perf_counter()
     history = model.fit(

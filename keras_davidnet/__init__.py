@@ -10,6 +10,7 @@ from keras_davidnet.augmentation import RandomPadCrop as RandomPadCrop
 from keras_davidnet.callbacks import (
     DecoupledWeightDecay as DecoupledWeightDecay,
 )
+from keras_davidnet.callbacks import Resume as Resume
 from keras_davidnet.initializers import PyTorchUniform as PyTorchUniform
 from keras_davidnet.layers import ConvBN as ConvBN
 from keras_davidnet.layers import ResBlock as ResBlock

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_davidnet import recipes
+from keras_davidnet.datasets.order import EpochOrder
 from keras_davidnet.validation import check_count
 
 if TYPE_CHECKING:
@@ -34,27 +35,42 @@ def make_dataset(
         seed: Of the shuffling, for the same order in every run.
 
     Returns:
-        A `tf.data.Dataset` of `(images, labels)` batches, of known length.
+        A `tf.data.Dataset` of `(images, labels)` batches, of known length.  In
+        training its attribute `order` holds the number of the epoch to come,
+        `order.epoch`; `keras_davidnet.Resume` sets it.
 
     Raises:
         ValueError: If there are not as many labels as images, or fewer images
-            than one training batch needs.
+            than one training batch needs, or if `seed` is negative.
         ImportError: If TensorFlow is not installed; `fit` takes arrays too.
     """
     tf = _tensorflow()
     images, labels = _checked(images, labels, batch_size, training)
-    # Numbers are shuffled and a batch is gathered at a time: images one by one
+    if seed is not None:
+        check_count("seed", seed, 0)
+    # Indices are shuffled and a batch is gathered at a time: images one by one
     # would be slower.
     with tf.device("CPU"):
         images, labels = tf.constant(images), tf.constant(labels)
-    order = tf.data.Dataset.range(len(images))
     if training:
-        order = order.shuffle(len(images), seed=seed)
-    return _prefetched(
-        order.batch(batch_size, drop_remainder=training).map(
-            lambda i: (tf.gather(images, i), tf.gather(labels, i))
-        )
+        steps = len(images) // batch_size
+        order = EpochOrder(steps, batch_size, len(images), seed)
+
+        def next_order(_):
+            batches = tf.numpy_function(order, [], "int64")
+            batches = tf.ensure_shape(batches, order.shape)
+            return tf.data.Dataset.from_tensor_slices(batches)
+
+        indices = tf.data.Dataset.range(1).flat_map(next_order)
+        indices = indices.apply(tf.data.experimental.assert_cardinality(steps))
+    else:
+        indices = tf.data.Dataset.range(len(images)).batch(batch_size)
+    dataset = _prefetched(
+        indices.map(lambda i: (tf.gather(images, i), tf.gather(labels, i)))
     )
+    if training:
+        dataset.order = order
+    return dataset
 
 
 def make_host_dataset(

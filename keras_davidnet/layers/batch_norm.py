@@ -15,7 +15,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     gradients are added up in an order that the threads decide: the same seed
     then gives other last bits.  The fused kernel is faster and gives the same
     bits.  Numbers, weights and arguments are those of Keras's layer, which it
-    is on other backends, in inference and in float64.
+    is on other backends, in inference and where the weights are not float32.
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -23,7 +23,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             keras.backend.backend() == "tensorflow"
             and training
             and self.trainable
-            and self.compute_dtype != "float64"
+            and self.variable_dtype == "float32"
         )
         if not fused:
             return super().call(inputs, training=training, mask=mask)

@@ -1,4 +1,4 @@
-"""Callbacks."""
+"""Decoupled weight decay."""
 
 import re
 from collections.abc import Sequence

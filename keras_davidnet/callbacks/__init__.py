@@ -1,0 +1,6 @@
+"""Callbacks."""
+
+from keras_davidnet.callbacks.resume import Resume as Resume
+from keras_davidnet.callbacks.weight_decay import (
+    DecoupledWeightDecay as DecoupledWeightDecay,
+)
