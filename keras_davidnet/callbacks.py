@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_davidnet.validation import check_not_negative
+from keras_davidnet.validation.arguments import check_not_negative
 
 _EXCLUSIONS = "_exclude_from_weight_decay"
 
@@ -49,7 +49,7 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
 
     def __init__(self, weight_decay: float, exclude: Sequence[str] = ()):
         super().__init__()
-        check_not_negative("weight_decay", weight_decay)
+        weight_decay = check_not_negative("weight_decay", weight_decay)
         if isinstance(exclude, str):
             raise TypeError(
                 "`exclude` must be a list of regular expressions. "

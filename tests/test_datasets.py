@@ -135,7 +135,7 @@ def test_wrong_npz_is_refused_by_name(arrays, tmp_path):
     )
     assert "labels in 0..9" in refused(y_test=arrays["y_test"] + np.uint8(1))
     objects = np.array([print] * 50_000, dtype=object)
-    assert "allow_pickle=False" in refused(y_train=objects)
+    assert "dtype object" in refused(y_train=objects)
 
 
 def test_damaged_files_are_refused(arrays, folder, tmp_path):

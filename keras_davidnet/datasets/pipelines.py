@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_davidnet import recipes
-from keras_davidnet.validation import check_count
+from keras_davidnet.validation.arguments import check_count
+from keras_davidnet.validation.arrays import check_finite
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -154,6 +155,8 @@ def _checked(images, labels, batch_size, training):
             "`images` must be of shape (n, height, width, channels). "
             f"Received: images.shape={images.shape}"
         )
+    for name, array in (("images", images), ("labels", labels)):
+        check_finite(name, array)
     if len(images) != len(labels):
         raise ValueError(
             "There must be as many labels as images. "
