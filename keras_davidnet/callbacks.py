@@ -50,7 +50,9 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
     def __init__(self, weight_decay: float, exclude: Sequence[str] = ()):
         super().__init__()
         weight_decay = check_not_negative("weight_decay", weight_decay)
-        if isinstance(exclude, str):
+        if not isinstance(exclude, list | tuple) or not all(
+            isinstance(pattern, str | re.Pattern) for pattern in exclude
+        ):
             raise TypeError(
                 "`exclude` must be a list of regular expressions. "
                 f"Received: exclude={exclude!r}"

@@ -59,7 +59,7 @@ class PyTorchSGD(keras.optimizers.Optimizer):
         **kwargs: Any,
     ):
         if not callable(learning_rate):
-            check_not_negative("learning_rate", learning_rate)
+            learning_rate = check_not_negative("learning_rate", learning_rate)
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.momentum = check_momentum("momentum", momentum)
         self.nesterov = nesterov

@@ -5,7 +5,6 @@ import io
 import pickle
 import tarfile
 import time
-import tracemalloc
 import zipfile
 
 import fuzz_files
@@ -16,13 +15,13 @@ from keras_davidnet import datasets
 
 
 def test_damaged_cifar10(tmp_path):
-    outcomes = [o for _, o, _ in fuzz_files.fuzz_cifar10(tmp_path, runs=100)]
-    assert outcomes.count("ValueError") > 50
+    outcomes = [o for _, o, _ in fuzz_files.fuzz_cifar10(tmp_path, runs=60)]
+    assert outcomes.count("ValueError") > 30
 
 
 def test_damaged_models(tmp_path):
-    outcomes = [o for _, o, _ in fuzz_files.fuzz_model(tmp_path, runs=30)]
-    assert outcomes.count("loaded") < 30
+    outcomes = [o for _, o, _ in fuzz_files.fuzz_model(tmp_path, runs=20)]
+    assert outcomes.count("loaded") < 20
 
 
 def npz(**members):
@@ -43,26 +42,27 @@ def huge_shape():
     return npz(y_test=header((10**12,)) + bytes(1000))
 
 
-def huge_header():
-    size = 400_000_000
-    content = b"\x93NUMPY\x02\x00" + size.to_bytes(4, "little")
-    return npz(y_test=content + bytes(size))
+def long_header():
+    # Version 2 may give its header 4 GB.
+    size = 0xFFFFFFFF.to_bytes(4, "little")
+    return npz(y_test=b"\x93NUMPY\x02\x00" + size + bytes(1_000_000))
 
 
-def huge_member():
-    return npz(y_test=header((10_000,)) + bytes(400_000_000))
+def long_member():
+    return npz(y_test=header((10_000,)) + bytes(100_000_000))
 
 
 def bzip2_member():
+    # Python unpacks bzip2 and LZMA without a limit.
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_BZIP2) as archive:
-        archive.writestr("y_test.npy", header((10_000,)) + bytes(400_000_000))
+        archive.writestr("y_test.npy", header((10_000,)) + bytes(10_000))
     return file.getvalue()
 
 
 def gzip_bomb():
-    # Gzip files one after the other are one gzip file.
-    return gzip.compress(bytes(10_000_000), 1) * 400
+    # 10 GB: gzip files one after the other are one gzip file.
+    return gzip.compress(bytes(10_000_000), 1) * 1000
 
 
 def tar_gz(*members):
@@ -106,37 +106,34 @@ def endless_hash():
 
 def labels_of_labels():
     # Thirty lists, each of twice the one before.
-    nest = b"]K\x01a" + b"".join(b"q%c0](h%ch%ce" % (i, i, i) for i in range(30))
+    nest = b"]K\x01a" + b"".join(
+        b"q%c0](h%ch%ce" % (i, i, i) for i in range(30)
+    )
     batch = pickle.dumps({b"data": np.zeros((10_000, 3072), "uint8")}, 2)
     content = batch[:-1] + b"U\x06labels" + nest + b"s."
     return tar_gz(("data_batch_1", content))
 
 
 @pytest.mark.parametrize(
-    "make",
+    "make, message",
     [
-        huge_shape,
-        huge_header,
-        huge_member,
-        bzip2_member,
-        gzip_bomb,
-        many_members,
-        negative_size,
-        link_to_itself,
-        many_objects,
-        endless_hash,
-        labels_of_labels,
+        (huge_shape, r"must be of shape \(10000,\)"),
+        (long_header, r"version \(2, 0\)"),
+        (long_member, "y_test must be 10000 bytes long"),
+        (bzip2_member, "y_test is not compressed as NumPy does"),
+        (gzip_bomb, "unpacks to more than"),
+        (many_members, "data_batch_1 can not be read"),
+        (negative_size, "data_batch_1 can not be read"),
+        (link_to_itself, "data_batch_1 can not be read"),
+        (many_objects, "too many objects"),
+        (endless_hash, "unhashable"),
+        (labels_of_labels, "10,000 labels"),
     ],
 )
-def test_hostile_files(tmp_path, make):
+def test_hostile_files(tmp_path, make, message):
     path = tmp_path / "hostile"
     path.write_bytes(make())
     start = time.perf_counter()
-    tracemalloc.start()
-    with pytest.raises(ValueError, match="hostile does not hold CIFAR-10"):
+    with pytest.raises(ValueError, match=message):
         datasets.load_cifar10(path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert time.perf_counter() - start < 20
-    # The official archive itself unpacks to 200 MB.
-    assert peak < 700e6
+    assert time.perf_counter() - start < 10

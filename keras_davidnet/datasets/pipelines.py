@@ -43,7 +43,7 @@ def make_dataset(
         ImportError: If TensorFlow is not installed; `fit` takes arrays too.
     """
     tf = _tensorflow()
-    images, labels = _checked(images, labels, batch_size, training)
+    images, labels = _checked(images, labels, batch_size, training, seed)
     # Numbers are shuffled and a batch is gathered at a time: images one by one
     # would be slower.
     with tf.device("CPU"):
@@ -94,7 +94,7 @@ def make_host_dataset(
         ImportError: If TensorFlow is not installed.
     """
     tf = _tensorflow()
-    images, labels = _checked(images, labels, batch_size, training)
+    images, labels = _checked(images, labels, batch_size, training, seed)
     size = images.shape[1:]
     if training:
         border = (_PADDING, _PADDING)
@@ -147,13 +147,20 @@ def _prefetched(dataset):
     return dataset.prefetch(4).with_options(options)
 
 
-def _checked(images, labels, batch_size, training):
+def _checked(images, labels, batch_size, training, seed):
     check_count("batch_size", batch_size)
+    if seed is not None:
+        check_count("seed", seed, 0)
     images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim != 4:
         raise ValueError(
             "`images` must be of shape (n, height, width, channels). "
             f"Received: images.shape={images.shape}"
+        )
+    if labels.ndim == 0:
+        raise ValueError(
+            "`labels` must be of shape (n,) or (n, 1). "
+            f"Received: labels={labels}"
         )
     for name, array in (("images", images), ("labels", labels)):
         check_finite(name, array)

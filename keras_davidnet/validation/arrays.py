@@ -110,7 +110,8 @@ class DataRules:
             check_label_shape(y_name, y)
         elif self.labels == "one-hot":
             self._check_one_hot(y_name, y)
-        if self.labels:
+        # Labels of two classes may be booleans.
+        if self.labels and y.dtype != "bool":
             check_dtype(y_name, y)
 
     def _check_one_hot(self, name, labels):
@@ -141,6 +142,8 @@ class DataRules:
                 "There must be as many labels as images. "
                 f"Received: {describe(x_name, x)}, {describe(y_name, y)}"
             )
+        if y.dtype == "bool":
+            y = y.astype("uint8")
         low, high = check_finite(y_name, y)
         sparse = self.labels == "sparse"
         highest = self.num_classes - 1 if sparse else 1

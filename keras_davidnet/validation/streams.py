@@ -14,10 +14,12 @@ class DataCheck:
     """Checks data before the first step, and costs the steps nothing.
 
     Arrays are checked whole.  Of a stream, a `tf.data.Dataset` or a Python
-    generator, the first batch is checked when it is drawn; drawing one ahead
-    would draw another order than the user's from a dataset that shuffles.
-    Batches of other objects, such as a `keras.utils.PyDataset`, show their
-    shape only when the step is traced.
+    generator, the first batch is checked.  A dataset's has to wait until Keras
+    draws it: one iterator more would draw another order from a dataset that
+    shuffles, and from others that share its shuffling.  That is before the
+    first step, but TensorFlow may have counted the step by then.  Batches of
+    other objects, such as a `keras.utils.PyDataset`, show their shape only, to
+    the step.
 
     Used as a context around Keras's loop: TensorFlow turns an error in a
     pipeline into one of its own, and this turns it back.
@@ -41,39 +43,37 @@ class DataCheck:
             raise self._error from None
 
     def __call__(self, x, y=None):
-        """Returns `x`; a stream comes back under watch."""
-        if _is_dataset(x):
-            return self._watched(x)
-        if isinstance(x, types.GeneratorType):
-            return self._peeked(x, "x", "y")
-        if not _is_other_stream(x):
+        """Returns `x`, ready for Keras."""
+        if _is_array(x) or _is_nothing(x):
             self._check("x", x, "y", y)
-        return x
+            return x
+        return self._stream(x, "x", "y")
 
     def validation(self, data):
-        """The same for `validation_data`, before the first epoch ends."""
+        """The same for `validation_data`."""
         names = "validation_data[0]", "validation_data[1]"
-        if isinstance(data, types.GeneratorType):
-            return self._peeked(data, *names)
-        if _is_dataset(data):
-            self._check_spec(data, *names)
-            # The order of these is of no effect.
-            for batch in data.take(1):
-                self._check_batch(batch, *names)
-        elif not _is_other_stream(data):
+        if _is_array(data) or _is_nothing(data):
             x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
             self._check(names[0], x, names[1], y)
+            return data
+        return self._stream(data, *names)
+
+    def _stream(self, data, *names):
+        if isinstance(data, types.GeneratorType):
+            return self._peeked(data, *names)
+        tf = sys.modules.get("tensorflow")
+        if tf is not None and isinstance(data, tf.data.Dataset):
+            return self._watched(data, tf, *names)
         return data
 
-    def _watched(self, dataset):
-        import tensorflow as tf
-
-        self._check_spec(dataset, "x", "y")
-        structure = dataset.element_spec
+    def _watched(self, dataset, tf, *names):
+        spec = dataset.element_spec
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(spec)
+        self.rules.check_types(names[0], x, names[1], y)
 
         def look(*flat):
             try:
-                self._check_batch(tf.nest.pack_sequence_as(structure, flat))
+                self._check_batch(tf.nest.pack_sequence_as(spec, flat), *names)
             except (TypeError, ValueError) as error:
                 self._error = error
                 raise
@@ -98,17 +98,14 @@ class DataCheck:
         # Keras knows generators by their type.
         return (batch for batch in itertools.chain(first, generator))
 
-    def _check_batch(self, batch, x_name="x", y_name="y"):
+    def _check_batch(self, batch, x_name, y_name):
         x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
         self._check(x_name, x, y_name, y)
 
-    def _check_spec(self, dataset, x_name, y_name):
-        spec = dataset.element_spec
-        x, y, _ = keras.utils.unpack_x_y_sample_weight(spec)
-        self.rules.check_types(x_name, x, y_name, y)
-
     def _check(self, x_name, x, y_name, y):
-        x, y = _as_numpy(x_name, x), _as_numpy(y_name, y)
+        x = _as_numpy(x_name, x)
+        # Of labels that we know nothing about there is nothing to check.
+        y = _as_numpy(y_name, y) if self.rules.labels else None
         self.rules.check_types(x_name, x, y_name, y)
         self.rules.check_values(x_name, x, y_name, y)
 
@@ -129,17 +126,10 @@ def _kind_of_labels(model):
     return None
 
 
-def _is_dataset(data):
-    tf = sys.modules.get("tensorflow")
-    return tf is not None and isinstance(data, tf.data.Dataset)
-
-
-def _is_other_stream(data):
-    """Whether Keras may know how to take batches from it, and we do not."""
-    return not (
-        data is None
-        or _is_array(data)
-        or isinstance(data, list | tuple | dict | str | bytes | int | float)
+def _is_nothing(data):
+    """Whether neither we nor Keras know how to take batches from it."""
+    return data is None or isinstance(
+        data, list | tuple | dict | str | bytes | int | float
     )
 
 
