@@ -88,7 +88,7 @@ def batch():
         b"labels": [LABEL] * 10_000,
         b"data": np.full((10_000, 3072), IMAGE, "uint8"),
     }
-    return pickle.dumps(content, protocol=2)
+    return pickle.dumps(content, protocol=3)
 
 
 @functools.cache
@@ -174,6 +174,9 @@ DAMAGES = [
 def fuzz_cifar10(folder, runs, seed=0):
     """Yields what was done, how it ended and how long it took."""
     rng = np.random.default_rng(seed)
+    for name, content in (("whole.npz", npz()), ("whole.tar.gz", archive())):
+        (folder / name).write_bytes(content)
+        load_cifar10(folder / name)
     for run in range(runs):
         what, path = DAMAGES[run % len(DAMAGES)](folder, rng)
         start = time.perf_counter()

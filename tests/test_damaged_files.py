@@ -109,7 +109,7 @@ def labels_of_labels():
     nest = b"]K\x01a" + b"".join(
         b"q%c0](h%ch%ce" % (i, i, i) for i in range(30)
     )
-    batch = pickle.dumps({b"data": np.zeros((10_000, 3072), "uint8")}, 2)
+    batch = pickle.dumps({b"data": np.zeros((10_000, 3072), "uint8")}, 3)
     content = batch[:-1] + b"U\x06labels" + nest + b"s."
     return tar_gz(("data_batch_1", content))
 
