@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_davidnet.validation import check_count
+from keras_davidnet.validation.arguments import check_count
 
 
 class _RandomImageLayer(keras.layers.Layer):
@@ -69,8 +69,7 @@ class RandomPadCrop(_RandomImageLayer):
         self, padding: int = 4, seed: int | None = None, **kwargs: Any
     ):
         super().__init__(seed, **kwargs)
-        check_count("padding", padding)
-        self.padding = padding
+        self.padding = check_count("padding", padding)
 
     def augment(self, images):
         height, width, channels = images.shape[1:]
@@ -139,8 +138,7 @@ class RandomCutout(_RandomImageLayer):
 
     def __init__(self, size: int = 8, seed: int | None = None, **kwargs: Any):
         super().__init__(seed, **kwargs)
-        check_count("size", size)
-        self.size = size
+        self.size = check_count("size", size)
 
     def augment(self, images):
         height, width = images.shape[1:3]

@@ -4,21 +4,22 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_davidnet import recipes
 from keras_davidnet.augmentation import RandomHorizontalFlip, RandomPadCrop
 from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.layers import ConvBN, ResBlock
-from keras_davidnet.validation import (
+from keras_davidnet.validation.arguments import (
+    check_config,
     check_count,
     check_fraction,
     check_image_shape,
-    check_images,
     check_not_negative,
-    flat_labels,
+    check_numbers,
 )
+from keras_davidnet.validation.arrays import check_images, flat_labels
+from keras_davidnet.validation.streams import DataCheck
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -93,19 +94,25 @@ class DavidNet(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        check_count("num_classes", num_classes, 2)
-        check_count("width", width)
-        check_image_shape("input_shape", input_shape)
-        channels = input_shape[2]
-        if np.shape(mean) != (channels,) or np.shape(std) != (channels,):
+        width = check_count("width", width)
+        self.num_classes = check_count("num_classes", num_classes, 2)
+        self.width = width
+        self.input_shape = check_image_shape("input_shape", input_shape)
+        channels = self.input_shape[2]
+        self.mean = tuple(check_numbers("mean", mean))
+        self.std = tuple(check_numbers("std", std))
+        if not len(self.mean) == len(self.std) == channels:
             raise ValueError(
                 "`mean` and `std` must hold one number for each of the "
                 f"{channels} channels. Received: mean={mean}, std={std}"
             )
-        if min(std) <= 0:
+        if min(self.std) <= 0:
             raise ValueError(f"`std` must be positive. Received: std={std}")
-        check_not_negative("logit_scale", logit_scale)
-        check_fraction("label_smoothing", label_smoothing)
+        self.dropout = check_fraction("dropout", dropout)
+        self.logit_scale = check_not_negative("logit_scale", logit_scale)
+        self.label_smoothing = check_fraction(
+            "label_smoothing", label_smoothing
+        )
         if tta and not include_top:
             raise ValueError(
                 "`tta` averages logits, which a net without its top does not "
@@ -126,15 +133,7 @@ class DavidNet(keras.Model):
                 '`augmentation` must be a Keras layer, "crop_flip" or None. '
                 f"Received: augmentation={augmentation!r}"
             )
-        self.num_classes = num_classes
-        self.width = width
-        self.input_shape = tuple(input_shape)
         self.include_top = include_top
-        self.mean = tuple(float(m) for m in mean)
-        self.std = tuple(float(s) for s in std)
-        self.dropout = dropout
-        self.logit_scale = logit_scale
-        self.label_smoothing = label_smoothing
         self.tta = tta
         self._own_loss = False
         # In float32: the 8 bits of a bfloat16 hold the pixels, but not their
@@ -146,7 +145,7 @@ class DavidNet(keras.Model):
             name="normalization",
         )
         self.augmentation = augmentation
-        shared = {"dropout": dropout, "dtype": policy}
+        shared = {"dropout": self.dropout, "dtype": policy}
         self.prep = ConvBN(width, name="prep", **shared)
         self.layer1 = ResBlock(
             2 * width, residual=True, name="layer1", **shared
@@ -160,7 +159,7 @@ class DavidNet(keras.Model):
                 dtype=policy, name="pool"
             )
             self.linear = keras.layers.Dense(
-                num_classes,
+                self.num_classes,
                 use_bias=False,
                 kernel_initializer=PyTorchUniform(),
                 dtype=policy,
@@ -190,7 +189,7 @@ class DavidNet(keras.Model):
             self.linear.build(self.pool.compute_output_shape(shape))
 
     def call(self, images, training=False):
-        check_images(images, self.input_shape[2])
+        check_images("images", images, self.input_shape[2])
         x = self.normalization(images)
         if training and self.augmentation is not None:
             x = self.augmentation(x, training=True)
@@ -272,6 +271,40 @@ class DavidNet(keras.Model):
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """`keras.Model.fit`, after a look at the data.
+
+        Arrays are checked whole, of a `tf.data.Dataset` or a generator the
+        type and the first batch; the same for `validation_data`, `evaluate`
+        and `predict`.  The order of the data is the same as without.
+
+        Raises:
+            ValueError: If images or labels are not what the model takes: of
+                another shape or dtype, empty, not finite, already scaled, or
+                labels out of range.
+            TypeError: If they are no arrays and no stream of batches.
+        """
+        with DataCheck(self) as check:
+            x = check(x, y)
+            if kwargs.get("validation_data") is not None:
+                kwargs["validation_data"] = check.validation(
+                    kwargs["validation_data"]
+                )
+            return super().fit(x, y, *args, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """`keras.Model.evaluate`, after a look at the data, as in `fit`."""
+        # From within fit, where all has been checked.
+        if kwargs.get("_use_cached_eval_dataset"):
+            return super().evaluate(x, y, *args, **kwargs)
+        with DataCheck(self) as check:
+            return super().evaluate(check(x, y), y, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        """`keras.Model.predict`, after a look at the images, as in `fit`."""
+        with DataCheck(self, labelled=False) as check:
+            return super().predict(check(x), *args, **kwargs)
+
     # Keras hands a step the data, and on JAX the state before it.
 
     def train_step(self, *args):
@@ -331,6 +364,7 @@ class DavidNet(keras.Model):
 
     @classmethod
     def from_config(cls, config):
+        check_config(cls, config)
         layer = config["augmentation"]
         layer = layer and keras.layers.deserialize(layer)
         return super().from_config({**config, "augmentation": layer})

@@ -6,7 +6,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_davidnet.validation import check_not_negative
+from keras_davidnet.validation.arguments import (
+    check_momentum,
+    check_not_negative,
+)
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -55,15 +58,14 @@ class PyTorchSGD(keras.optimizers.Optimizer):
         weight_decay: float = 0.0,
         **kwargs: Any,
     ):
+        if not callable(learning_rate):
+            learning_rate = check_not_negative("learning_rate", learning_rate)
         super().__init__(learning_rate=learning_rate, **kwargs)
-        if not 0 <= momentum <= 1:
-            raise ValueError(
-                f"`momentum` must be in [0, 1]. Received: momentum={momentum}"
-            )
-        check_not_negative("weight_decay", weight_decay)
-        self.momentum = momentum
+        self.momentum = check_momentum("momentum", momentum)
         self.nesterov = nesterov
-        self.coupled_weight_decay = weight_decay
+        self.coupled_weight_decay = check_not_negative(
+            "weight_decay", weight_decay
+        )
 
     def build(self, variables):
         if self.built:

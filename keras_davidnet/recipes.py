@@ -8,7 +8,7 @@ over the batch and every number is per example.
 
 from keras_davidnet.optimizers import PyTorchSGD
 from keras_davidnet.schedules import PiecewiseLinear
-from keras_davidnet.validation import check_count
+from keras_davidnet.validation.arguments import check_count, check_not_negative
 
 # Of CIFAR-10's training set, red, green and blue, in 0..1.
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
@@ -41,7 +41,8 @@ def davidnet_optimizer(
     Raises:
         ValueError: If an argument is out of its range.
     """
-    check_count("epochs", epochs)
+    epochs = check_count("epochs", epochs)
+    peak = check_not_negative("peak", peak)
     # Fewer than four epochs have no whole one to warm up in.
     warmup = (epochs + 1) // 5 or epochs / 5
     rate = PiecewiseLinear.from_epochs(

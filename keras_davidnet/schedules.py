@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_davidnet.validation import check_count
+from keras_davidnet.validation.arguments import check_count, check_numbers
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -39,15 +39,13 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
         name: str = "PiecewiseLinear",
     ):
         super().__init__()
+        self.knots = check_numbers("knots", knots)
+        self.values = check_numbers("values", values)
         received = f"Received: knots={knots}, values={values}"
         if len(knots) != len(values) or len(knots) < 2:
             raise ValueError(
                 "`knots` and `values` must be lists of the same length, at "
                 f"least 2. {received}"
-            )
-        if not (np.isfinite(knots).all() and np.isfinite(values).all()):
-            raise ValueError(
-                f"`knots` and `values` must be finite numbers. {received}"
             )
         if not (np.diff(knots) > 0).all():
             raise ValueError(
@@ -55,8 +53,6 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
             )
         if min(values) < 0:
             raise ValueError(f"`values` must not be negative. {received}")
-        self.knots = [float(knot) for knot in knots]
-        self.values = [float(value) for value in values]
         self.name = name
 
     @classmethod

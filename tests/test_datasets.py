@@ -135,7 +135,7 @@ def test_wrong_npz_is_refused_by_name(arrays, tmp_path):
     )
     assert "labels in 0..9" in refused(y_test=arrays["y_test"] + np.uint8(1))
     objects = np.array([print] * 50_000, dtype=object)
-    assert "allow_pickle=False" in refused(y_train=objects)
+    assert "dtype object" in refused(y_train=objects)
 
 
 def test_damaged_files_are_refused(arrays, folder, tmp_path):
@@ -343,7 +343,7 @@ def test_host_pipeline_equals_numpy(tf, rng):
         (lambda x, y: (x[0], y, 10), "images.shape=\\(6, 6, 3\\)"),
         (lambda x, y: (x, y, 0), "batch_size=0"),
         (lambda x, y: (x, y, 101), "100 images, batch_size=101"),
-        (lambda x, y: (x[:0], y[:0], 1), "0 images"),
+        (lambda x, y: (x[:0], y[:0], 1), "must not be empty"),
     ],
 )
 def test_bad_arrays(tf, pairs, make, change, message):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_davidnet.validation import check_not_negative
+from keras_davidnet.validation.arguments import check_not_negative
 
 _EXCLUSIONS = "_exclude_from_weight_decay"
 
@@ -49,8 +49,10 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
 
     def __init__(self, weight_decay: float, exclude: Sequence[str] = ()):
         super().__init__()
-        check_not_negative("weight_decay", weight_decay)
-        if isinstance(exclude, str):
+        weight_decay = check_not_negative("weight_decay", weight_decay)
+        if not isinstance(exclude, list | tuple) or not all(
+            isinstance(pattern, str | re.Pattern) for pattern in exclude
+        ):
             raise TypeError(
                 "`exclude` must be a list of regular expressions. "
                 f"Received: exclude={exclude!r}"

@@ -6,7 +6,8 @@ import numpy as np
 
 from keras_davidnet import recipes
 from keras_davidnet.datasets.order import EpochOrder
-from keras_davidnet.validation import check_count
+from keras_davidnet.validation.arguments import check_count
+from keras_davidnet.validation.arrays import check_finite
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -45,9 +46,7 @@ def make_dataset(
         ImportError: If TensorFlow is not installed; `fit` takes arrays too.
     """
     tf = _tensorflow()
-    images, labels = _checked(images, labels, batch_size, training)
-    if seed is not None:
-        check_count("seed", seed, 0)
+    images, labels = _checked(images, labels, batch_size, training, seed)
     # Indices are shuffled and a batch is gathered at a time: images one by one
     # would be slower.
     with tf.device("CPU"):
@@ -109,7 +108,7 @@ def make_host_dataset(
         ImportError: If TensorFlow is not installed.
     """
     tf = _tensorflow()
-    images, labels = _checked(images, labels, batch_size, training)
+    images, labels = _checked(images, labels, batch_size, training, seed)
     size = images.shape[1:]
     if training:
         border = (_PADDING, _PADDING)
@@ -162,14 +161,23 @@ def _prefetched(dataset):
     return dataset.prefetch(4).with_options(options)
 
 
-def _checked(images, labels, batch_size, training):
+def _checked(images, labels, batch_size, training, seed):
     check_count("batch_size", batch_size)
+    if seed is not None:
+        check_count("seed", seed, 0)
     images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim != 4:
         raise ValueError(
             "`images` must be of shape (n, height, width, channels). "
             f"Received: images.shape={images.shape}"
         )
+    if labels.ndim == 0:
+        raise ValueError(
+            "`labels` must be of shape (n,) or (n, 1). "
+            f"Received: labels={labels}"
+        )
+    for name, array in (("images", images), ("labels", labels)):
+        check_finite(name, array)
     if len(images) != len(labels):
         raise ValueError(
             "There must be as many labels as images. "

@@ -8,7 +8,12 @@ import keras
 from keras_davidnet.initializers import PyTorchUniform, fork
 from keras_davidnet.layers.batch_norm import FusedBatchNormalization
 from keras_davidnet.layers.dropout import IntegerDropout
-from keras_davidnet.validation import check_fraction
+from keras_davidnet.validation.arguments import (
+    check_count,
+    check_fraction,
+    check_momentum,
+    check_not_negative,
+)
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -64,16 +69,15 @@ class ConvBN(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        check_fraction("dropout", dropout)
-        self.filters = filters
+        self.filters = check_count("filters", filters)
         self.kernel_size = kernel_size
         self.strides = strides
         self.padding = padding
         self.activation = keras.activations.get(activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.momentum = momentum
-        self.epsilon = epsilon
-        self.dropout = dropout
+        self.momentum = check_momentum("momentum", momentum)
+        self.epsilon = check_not_negative("epsilon", epsilon)
+        self.dropout = check_fraction("dropout", dropout)
         self.conv = keras.layers.Conv2D(
             filters,
             kernel_size,

@@ -70,15 +70,11 @@ class ResBlock(keras.layers.Layer):
                 '`pool` must be "max", None or a Keras layer. '
                 f"Received: pool={pool!r} of type {type(pool).__name__}"
             )
-        self.filters = filters
         self.residual = residual
         self.pool = pool
         self.kernel_size = kernel_size
         self.activation = keras.activations.get(activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.momentum = momentum
-        self.epsilon = epsilon
-        self.dropout = dropout
         self.conv, *branch = (
             ConvBN(
                 filters,
@@ -96,6 +92,10 @@ class ResBlock(keras.layers.Layer):
             )
         )
         self.res1, self.res2 = branch or (None, None)
+        self.filters = self.conv.filters
+        self.momentum = self.conv.momentum
+        self.epsilon = self.conv.epsilon
+        self.dropout = self.conv.dropout
 
     def build(self, input_shape):
         self.conv.build(input_shape)
