@@ -23,6 +23,15 @@ def check_fraction(name: str, value) -> None:
         )
 
 
+def check_warmup(name: str, value) -> None:
+    """Raises a ValueError unless `value` is a number in `(0, 1)`."""
+    if not isinstance(value, int | float) or not 0 < value < 1:
+        raise ValueError(
+            f"`{name}` must be a fraction of the training, in (0, 1). "
+            f"Received: {name}={value!r}"
+        )
+
+
 def check_not_negative(name: str, value) -> None:
     """Raises a ValueError unless `value` is a number of at least 0."""
     if not isinstance(value, int | float) or not 0 <= value < float("inf"):
