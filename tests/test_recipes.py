@@ -27,6 +27,16 @@ def test_davidnet_rate(epochs, steps_per_epoch, peak_epoch):
         )
 
 
+def test_warmup_moves_the_peak():
+    optimizer = recipes.davidnet_optimizer(10, epochs=6, warmup=0.45)
+    for step in range(61):
+        np.testing.assert_allclose(
+            rate(optimizer, step),
+            np.interp(step, [0, 27, 60], [0, 0.4, 0]),
+            rtol=1e-5,
+        )
+
+
 def test_defaults_are_the_published_numbers():
     optimizer = recipes.davidnet_optimizer()
     assert rate(optimizer, 5 * 97) == np.float32(0.4)
@@ -65,7 +75,14 @@ def test_equals_the_summed_loss_of_the_published_code(rng):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"epochs": 0}, {"steps_per_epoch": 0}, {"peak": -1.0}]
+    "arguments",
+    [
+        {"epochs": 0},
+        {"steps_per_epoch": 0},
+        {"peak": -1.0},
+        {"warmup": 0},
+        {"warmup": 1.0},
+    ],
 )
 def test_bad_arguments(arguments):
     with pytest.raises(ValueError, match="Received"):

@@ -41,6 +41,16 @@ def check_momentum(name: str, value) -> float:
     return float(value)
 
 
+def check_warmup(name: str, value) -> float:
+    """Raises a ValueError unless `value` is a number in `(0, 1)`."""
+    if not is_number(value) or not 0 < value < 1:
+        raise ValueError(
+            f"`{name}` must be a fraction of the training, in (0, 1). "
+            f"Received: {name}={value!r}"
+        )
+    return float(value)
+
+
 def check_not_negative(name: str, value) -> float:
     """Raises a ValueError unless `value` is a number of at least 0."""
     if not is_number(value) or not 0 <= value < math.inf:

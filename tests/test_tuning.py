@@ -1,0 +1,423 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_davidnet import (
+    DavidNet,
+    DecoupledWeightDecay,
+    PiecewiseLinear,
+    PyTorchSGD,
+    RandomCutout,
+    RandomHorizontalFlip,
+    RandomPadCrop,
+    datasets,
+)
+
+keras_tuner = pytest.importorskip("keras_tuner", reason="the extra `tuner`")
+from keras_davidnet.tuning import DavidNetHyperModel  # noqa: E402
+
+TENSORFLOW = keras.backend.backend() == "tensorflow"
+# KerasTuner 1.4.8 calls both.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:currentThread:DeprecationWarning",
+    "ignore:getName:DeprecationWarning",
+)
+
+
+@pytest.fixture
+def data(rng):
+    """48 images of 8 by 8 pixels, in two classes: dark ones and light ones."""
+    labels = rng.integers(0, 2, 48)
+    images = rng.integers(0, 128, (48, 8, 8, 3)) + 128 * labels.reshape(
+        -1, 1, 1, 1
+    )
+    return images.astype("uint8"), labels
+
+
+def narrow(**ranges):
+    """The smallest trials."""
+    return DavidNetHyperModel(
+        **{
+            "width": 1,
+            "dropout": 0.0,
+            "augmentation": "none",
+            "batch_size": 16,
+            "epochs": 1,
+            "num_classes": 2,
+            "input_shape": (8, 8, 3),
+            **ranges,
+        }
+    )
+
+
+def values_of(hypermodel):
+    hp = keras_tuner.HyperParameters()
+    model = hypermodel.build(hp)
+    return hp, model
+
+
+# The three forms.
+
+
+def test_default_space():
+    hp, _ = values_of(DavidNetHyperModel(width=[1, 2]))
+    assert [type(p).__name__ + " " + p.name for p in hp.space] == [
+        "Choice width",
+        "Float peak",
+        "Float warmup",
+        "Choice decay",
+        "Float weight_decay",
+        "Float dropout",
+        "Float label_smoothing",
+        "Choice augmentation",
+        "Choice batch_size",
+        "Choice epochs",
+    ]
+
+
+def test_lists_ranges_and_single_values():
+    hp, model = values_of(
+        narrow(
+            width=(1, 3),
+            peak=(0.1, 1),
+            dropout=(0, 0.5),
+            label_smoothing=[0, 0.5],
+            augmentation="none",
+            epochs=7,
+        )
+    )
+    space = {p.name: p for p in hp.space}
+    drawn = {
+        name: [p.random_sample(seed) for seed in range(300)]
+        for name, p in space.items()
+    }
+    assert set(drawn["width"]) == {1, 2, 3}
+    assert set(drawn["label_smoothing"]) == {0.0, 0.5}
+    assert set(drawn["epochs"]) == {7}
+    for name, low, middle, high in [
+        ("peak", 0.1, np.sqrt(0.1), 1),
+        ("dropout", 0, 0.25, 0.5),
+    ]:
+        below = np.mean([low <= value < middle for value in drawn[name]])
+        above = np.mean([middle <= value <= high for value in drawn[name]])
+        assert below + above == 1
+        assert abs(below - 0.5) < 0.1
+    assert model.augmentation is None
+
+
+def test_impossible_values():
+    for ranges in (
+        {"width": 0},
+        {"width": [16, 0]},
+        {"width": []},
+        {"width": 1.5},
+        {"width": (8, 4)},
+        {"width": (4, 8, 16)},
+        {"peak": (1.0, 0.1)},
+        {"peak": (0.0, 1.0)},
+        {"peak": -0.1},
+        {"peak": ()},
+        {"warmup": (0.0, 0.5)},
+        {"warmup": 1.0},
+        {"decay": "l2"},
+        {"decay": ("coupled", "decoupled")},
+        {"decay": []},
+        {"weight_decay": [-1e-4]},
+        {"dropout": (0.0, 1.0)},
+        {"dropout": (0.2, 0.2)},
+        {"label_smoothing": float("nan")},
+        {"augmentation": "crop_flop"},
+        {"augmentation": ["crop", ""]},
+        {"augmentation": None},
+        {"batch_size": 0},
+        {"epochs": "24"},
+    ):
+        (name,) = ranges
+        with pytest.raises(ValueError, match=f"`{name}`.*Received: {name}="):
+            DavidNetHyperModel(**ranges)
+
+
+# The trial is what its values say.
+
+
+@pytest.mark.parametrize("decay", ["coupled", "decoupled"])
+def test_equals_a_training_composed_by_hand(data, decay):
+    hypermodel = narrow(
+        width=2,
+        peak=0.3,
+        warmup=0.25,
+        decay=decay,
+        weight_decay=0.02,
+        dropout=0.1,
+        label_smoothing=0.15,
+        augmentation="crop_flip_cutout",
+        batch_size=12,
+        epochs=2,
+    )
+    keras.utils.set_random_seed(1)
+    hp, model = values_of(hypermodel)
+    history = hypermodel.fit(hp, model, *data, verbose=0)
+
+    keras.utils.set_random_seed(1)
+    by_hand = DavidNet(
+        width=2,
+        num_classes=2,
+        input_shape=(8, 8, 3),
+        dropout=0.1,
+        label_smoothing=0.15,
+        augmentation=keras.Sequential(
+            [RandomPadCrop(), RandomHorizontalFlip(), RandomCutout()]
+        ),
+    )
+    # 48 images are four batches of 12: eight steps.
+    by_hand.compile(
+        PyTorchSGD(
+            PiecewiseLinear([0, 2, 8], [0, 0.3, 0]),
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=0.02 if decay == "coupled" else 0,
+        )
+    )
+    if TENSORFLOW:
+        batches = {"x": datasets.make_dataset(*data, 12, training=True)}
+    else:
+        batches = {"x": data[0], "y": data[1], "batch_size": 12}
+    expected = by_hand.fit(
+        **batches,
+        shuffle=not TENSORFLOW,
+        epochs=2,
+        callbacks=[DecoupledWeightDecay(0.2)] * (decay == "decoupled"),
+        verbose=0,
+    )
+    assert model.optimizer.iterations == 8
+    assert float(model.optimizer.learning_rate) == 0
+    assert history.history.keys() == expected.history.keys()
+    for name, values in expected.history.items():
+        np.testing.assert_allclose(
+            history.history[name], values, rtol=1e-5, err_msg=name
+        )
+    for one, other in zip(model.weights, by_hand.weights, strict=True):
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(one),
+            keras.ops.convert_to_numpy(other),
+            rtol=1e-4,
+            atol=1e-6,
+        )
+
+
+class Record(keras.callbacks.Callback):
+    # KerasTuner copies the callback for each trial, but not its class.
+    trainings = []
+
+    def on_train_begin(self, logs=None):
+        self.trainings.append((self.model.get_weights(), {}))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.trainings[-1][1][epoch] = (
+            logs["learning_rate"],
+            int(self.model.optimizer.iterations),
+            float(self.model.optimizer.learning_rate),
+        )
+
+
+@pytest.fixture
+def record():
+    Record.trainings.clear()
+    return Record()
+
+
+def test_rate_and_weights_through_hyperband(data, record, tmp_path):
+    tuner = keras_tuner.Hyperband(
+        narrow(decay=["coupled", "decoupled"], warmup=(0.1, 0.4)),
+        objective="loss",
+        max_epochs=2,
+        factor=2,
+        seed=1,
+        directory=tmp_path,
+        project_name="search",
+    )
+    tuner.search(*data, callbacks=[record], verbose=0)
+    trials = [tuner.oracle.trials[id] for id in tuner.oracle.start_order]
+    assert [trial.status for trial in trials] == ["COMPLETED"] * len(trials)
+    resumed = 0
+    for trial, (weights, epochs) in zip(trials, record.trainings, strict=True):
+        hp = trial.hyperparameters.values
+        first, last = hp["tuner/initial_epoch"], hp["tuner/epochs"]
+        assert list(epochs) == list(range(first, last))
+        knots = [0, hp["warmup"] * last * 3, last * 3]
+        for epoch, (logged, step, rate) in epochs.items():
+            # Three batches of 16 an epoch; the logs hold the last one's rate.
+            assert step == 3 * (epoch + 1)
+            np.testing.assert_allclose(
+                [logged, rate],
+                np.interp([step - 1, step], knots, [0, hp["peak"], 0]),
+                rtol=1e-4,
+            )
+        assert rate == 0
+        if first:
+            resumed += 1
+            earlier = tmp_path / "search" / f"trial_{hp['tuner/trial_id']}"
+            _, model = values_of(narrow())
+            model.load_weights(earlier / "checkpoint.weights.h5")
+            for one, other in zip(weights, model.get_weights(), strict=True):
+                np.testing.assert_array_equal(one, other)
+    assert resumed
+
+
+def test_best_model(data, tmp_path):
+    tuner = keras_tuner.RandomSearch(
+        narrow(),
+        objective="val_accuracy",
+        max_trials=2,
+        directory=tmp_path,
+    )
+    tuner.search(*data, validation_data=data, verbose=0)
+    (model,) = tuner.get_best_models()
+    (trial,) = tuner.oracle.get_best_trials()
+    assert model.evaluate(*data, verbose=0)[1] == pytest.approx(trial.score)
+    model.save(tmp_path / "best.keras")
+    loaded = keras.saving.load_model(tmp_path / "best.keras")
+    np.testing.assert_allclose(
+        loaded.predict(data[0], verbose=0),
+        model.predict(data[0], verbose=0),
+        rtol=1e-5,
+    )
+
+
+# What ends a search before it trains.
+
+
+@pytest.mark.parametrize(
+    "objective, validated",
+    [
+        ("val_acc", True),
+        (keras_tuner.Objective("val_acuracy", "max"), True),
+        (["val_loss", "val_acc"], True),
+        (None, True),
+        ("val_accuracy", False),
+    ],
+)
+def test_objective_that_no_training_reports(
+    data, record, tmp_path, objective, validated
+):
+    tuner = keras_tuner.RandomSearch(
+        narrow(), objective=objective, max_trials=5, directory=tmp_path
+    )
+    with pytest.raises(
+        keras_tuner.errors.FatalValueError,
+        match="'val_accuracy', .*Received: objective="
+        if validated
+        else "need `validation_data`. Received: objective=",
+    ):
+        tuner.search(
+            *data,
+            validation_data=data if validated else None,
+            callbacks=[record],
+        )
+    assert not record.trainings
+
+
+# Several processes.
+
+SEARCH = """
+import sys
+import keras_tuner
+import numpy as np
+from keras_davidnet.tuning import DavidNetHyperModel
+
+rng = np.random.default_rng(0)
+x, y = rng.integers(0, 256, (32, 8, 8, 3), "uint8"), rng.integers(0, 2, 32)
+tuner = keras_tuner.RandomSearch(
+    DavidNetHyperModel(
+        num_classes=2,
+        input_shape=(8, 8, 3),
+        width=1,
+        dropout=0.0,
+        augmentation="none",
+        batch_size=16,
+        epochs=2,
+    ),
+    objective="val_loss",
+    max_trials=int(sys.argv[2]),
+    directory=sys.argv[1],
+    project_name="search",
+)
+tuner.search(x, y, validation_data=(x, y), verbose=2)
+"""
+
+
+def start(folder, trials, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-u", "-c", SEARCH, str(folder), str(trials)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def read_trials(folder):
+    return [
+        json.loads(path.read_text())
+        for path in sorted(folder.glob("search/trial_*/trial.json"))
+    ]
+
+
+def test_a_killed_search_goes_on(tmp_path):
+    process = start(tmp_path, trials=3)
+    for line in process.stdout:
+        if "Running Trial #2" in line:
+            break
+    process.kill()
+    process.communicate()
+    assert process.returncode < 0
+    finished, interrupted = read_trials(tmp_path)
+    assert finished["status"] == "COMPLETED"
+    assert interrupted["status"] == "RUNNING"
+    kept = {
+        path: path.stat().st_mtime_ns
+        for path in tmp_path.glob("search/trial_0/*")
+    }
+
+    output, _ = start(tmp_path, trials=3).communicate()
+    assert output.count("Epoch 1/2") == 2
+    trials = read_trials(tmp_path)
+    assert [trial["status"] for trial in trials] == ["COMPLETED"] * 3
+    assert trials[0] == finished
+    assert (
+        trials[1]["hyperparameters"]["values"]
+        == interrupted["hyperparameters"]["values"]
+    )
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_chief_and_two_workers_share_a_search(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    chief, *workers = (
+        start(
+            tmp_path,
+            trials=4,
+            KERASTUNER_TUNER_ID=name,
+            KERASTUNER_ORACLE_IP="127.0.0.1",
+            KERASTUNER_ORACLE_PORT=str(port),
+        )
+        for name in ("chief", "worker-0", "worker-1")
+    )
+    outputs = [worker.communicate()[0] for worker in workers]
+    # It would see that all is done within 20 seconds.
+    chief.kill()
+    trained = [output.count("Epoch 1/2") for output in outputs]
+    assert sum(trained) == 4
+    assert min(trained) > 0
+    assert "Epoch" not in chief.communicate()[0]
+    trials = read_trials(tmp_path)
+    assert [trial["status"] for trial in trials] == ["COMPLETED"] * 4
+    peaks = {trial["hyperparameters"]["values"]["peak"] for trial in trials}
+    assert len(peaks) == 4
