@@ -338,8 +338,8 @@ def dataset_of(images, labels):
 
 def generator_of(images, labels):
     def batches():
-        for i in range(8):
-            yield images[i : i + 1], labels[i : i + 1]
+        for i in 2 * [0, 2, 4, 6]:
+            yield images[i : i + 2], labels[i : i + 2]
 
     return lambda: {"x": batches(), "steps_per_epoch": 4, "shuffle": False}
 
