@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_davidnet.replicas import this_replica
 from keras_davidnet.validation.arguments import check_count
 
 
@@ -33,9 +34,17 @@ class _RandomImageLayer(keras.layers.Layer):
         return self.augment(images)
 
     def draw(self, images, n):
-        """One integer in `[0, n)` an image, of shape `(batch, 1)`."""
+        """One integer in `[0, n)` an image, of shape `(batch, 1)`.
+
+        A replica draws for the whole batch and takes its part: the images get
+        what they would get on one device.
+        """
         batch = ops.shape(images)[0]
-        return keras.random.randint((batch, 1), 0, n, seed=self.seed_generator)
+        replica, count = this_replica()
+        draws = keras.random.randint(
+            (batch * count, 1), 0, n, seed=self.seed_generator
+        )
+        return draws[replica * batch : (replica + 1) * batch]
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -83,9 +92,15 @@ class RandomPadCrop(_RandomImageLayer):
         # pixel of the image that it shows.
         n = 2 * self.padding + 1
         top, left = self.draw(images, n), self.draw(images, n)
-        rows = self._reflect(ops.arange(height) + top - self.padding, height)
-        columns = self._reflect(ops.arange(width) + left - self.padding, width)
-        first = ops.arange(ops.shape(images)[0])[:, None] * height
+        rows = self._reflect(
+            ops.arange(height, dtype="int32") + top - self.padding, height
+        )
+        columns = self._reflect(
+            ops.arange(width, dtype="int32") + left - self.padding, width
+        )
+        first = (
+            ops.arange(ops.shape(images)[0], dtype="int32")[:, None] * height
+        )
         indices = (first + rows)[:, :, None] * width + columns[:, None, :]
         return ops.take(ops.reshape(images, (-1, channels)), indices, axis=0)
 
@@ -156,7 +171,7 @@ class RandomCutout(_RandomImageLayer):
         return ops.where(cut, ops.zeros_like(images), images)
 
     def _inside(self, start, length):
-        index = ops.arange(length)
+        index = ops.arange(length, dtype="int32")
         return (index >= start) & (index < start + self.size)
 
     def get_config(self) -> dict:

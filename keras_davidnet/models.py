@@ -10,6 +10,7 @@ from keras_davidnet import recipes
 from keras_davidnet.augmentation import RandomHorizontalFlip, RandomPadCrop
 from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.layers import ConvBN, ResBlock
+from keras_davidnet.replicas import check_strategy
 from keras_davidnet.validation.arguments import (
     check_config,
     check_count,
@@ -237,8 +238,11 @@ class DavidNet(keras.Model):
 
         Raises:
             ValueError: If the model has no top and no loss is given, or if it
-                has `label_smoothing` and a loss is given.
+                has `label_smoothing` and a loss is given, or if it was made
+                under `tf.distribute.MultiWorkerMirroredStrategy`, which Keras
+                3 can not train under.
         """
+        check_strategy(self)
         if loss is None and not self.include_top:
             raise ValueError(
                 "A DavidNet without its top has no loss of its own: give one "

@@ -1,11 +1,10 @@
 """The net and its training against a DavidNet in plain PyTorch."""
 
-import contextlib
-
 import keras
 import numpy as np
 import pytest
 import reference
+from precision import floats
 
 from keras_davidnet import DavidNet, PiecewiseLinear, PyTorchSGD, recipes
 
@@ -34,23 +33,6 @@ def assert_equal(actual, expected, tolerance):
         np.testing.assert_allclose(
             one, other, rtol=0, atol=tolerance * np.abs(other).max()
         )
-
-
-@contextlib.contextmanager
-def floats(dtype):
-    """Keras at this precision, losses included."""
-    with contextlib.ExitStack() as stack:
-        if keras.backend.backend() == "jax":
-            import jax
-
-            stack.enter_context(jax.enable_x64(dtype == "float64"))
-        for get, set_ in (
-            (keras.config.floatx, keras.config.set_floatx),
-            (keras.config.dtype_policy, keras.config.set_dtype_policy),
-        ):
-            stack.callback(set_, get())
-            set_(dtype)
-        yield
 
 
 def both_nets(height, width, filters):

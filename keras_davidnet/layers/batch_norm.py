@@ -16,7 +16,15 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     then gives other last bits.  The fused kernel is faster and gives the same
     bits.  Numbers, weights and arguments are those of Keras's layer, which it
     is on other backends, in inference and where the weights are not float32.
+    Built under a `tf.distribute` strategy of several replicas it is Keras's
+    too, of the synchronized kind: its statistics are those of the whole batch.
     """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        if keras.backend.backend() == "tensorflow":
+            strategy = tf.distribute.get_strategy()
+            self.synchronized = strategy.num_replicas_in_sync > 1
 
     def call(self, inputs, training=None, mask=None):
         fused = (
@@ -24,6 +32,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             and training
             and self.trainable
             and self.variable_dtype == "float32"
+            and not self.synchronized
         )
         if not fused:
             return super().call(inputs, training=training, mask=mask)

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_davidnet.replicas import this_replica
+
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
@@ -27,10 +29,13 @@ class IntegerDropout(keras.layers.Dropout):
         )
         if not ours:
             return super().call(inputs, training=training)
+        # The replicas of a strategy hold the same seed.
+        replica, _ = this_replica()
+        seed = tf.cast(self.seed_generator.next(), "int32")
         size = tf.size(inputs)
         bits = tf.random.stateless_uniform(
             [(size + 1) // 2],
-            seed=tf.cast(self.seed_generator.next(), "int32"),
+            seed=seed + tf.stack([replica, 0]),
             minval=None,
             maxval=None,
             dtype="int32",

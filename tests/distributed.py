@@ -1,0 +1,180 @@
+"""Short trainings, to be run on one device and on several.
+
+    python tests/distributed.py FOLDER replicas         # TensorFlow
+    python tests/distributed.py FOLDER devices          # JAX, one process
+    python tests/distributed.py FOLDER process ID PORT  # JAX, two of them
+
+writes what each training ended with to FOLDER.  `test_distribution.py` starts
+these, for devices have to be declared before a backend starts.
+"""
+
+import contextlib
+import pathlib
+import sys
+
+import keras
+import numpy as np
+from precision import floats
+
+from keras_davidnet import (
+    DavidNet,
+    DecoupledWeightDecay,
+    PiecewiseLinear,
+    PyTorchSGD,
+    RandomCutout,
+    RandomHorizontalFlip,
+    RandomPadCrop,
+    datasets,
+)
+
+BATCH, STEPS, SIZE, CLASSES, DEVICES = 16, 5, 16, 3, 2
+
+TRAININGS = {
+    "mean, coupled decay": {},
+    "sum, decoupled decay": {"reduction": "sum", "decay": 0.1},
+    "augmentation": {"augmented": True},
+}
+
+
+def batches(part):
+    """Images and labels for `fit`, `part` of each batch; three to validate."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (STEPS, BATCH, SIZE, SIZE, 3), "uint8")
+    labels = rng.integers(0, CLASSES, (STEPS, BATCH))
+    images, labels = images[:, part], labels[:, part]
+    size = labels.shape[1]
+    train = images.reshape(-1, *images.shape[2:]), labels.ravel()
+    test = [array[: 3 * size] for array in train]
+    if keras.backend.backend() == "tensorflow":
+        # Arrays would do, but under a strategy each epoch on them ends seconds
+        # after its last step: autotuning, which these pipelines turn off.
+        return {
+            "x": datasets.make_dataset(*train, size),
+            "validation_data": datasets.make_dataset(*test, size),
+        }
+    x, y = train
+    return {"x": x, "y": y, "batch_size": size, "validation_data": test}
+
+
+def train(reduction=None, decay=None, augmented=False, part=slice(None)):
+    """Two epochs of five steps; `part` is what this process sees of a batch.
+
+    In float64: in float32 two nets part at the first unit that rounding puts
+    on the other side of zero.  Returns weights and logs, by name.
+    """
+    with floats("float64"):
+        keras.utils.set_random_seed(1)
+        layers = [RandomPadCrop(4), RandomHorizontalFlip(), RandomCutout(8)]
+        model = DavidNet(
+            CLASSES,
+            width=2,
+            input_shape=(SIZE, SIZE, 3),
+            dropout=0,
+            augmentation=keras.Sequential(layers) if augmented else None,
+            name="net",
+        )
+        # The published formulation: the rate over the batch, the decay times
+        # it.
+        scale = BATCH if reduction == "sum" else 1
+        model.compile(
+            PyTorchSGD(
+                PiecewiseLinear([0, 2, 12], [0, 0.1 / scale, 0]),
+                momentum=0.9,
+                nesterov=True,
+                weight_decay=5e-3 * scale,
+            ),
+            reduction
+            and keras.losses.SparseCategoricalCrossentropy(
+                from_logits=True, reduction=reduction
+            ),
+            jit_compile=keras.backend.backend() == "jax",
+        )
+        history = model.fit(
+            **batches(part),
+            epochs=2,
+            callbacks=[DecoupledWeightDecay(decay * scale)] if decay else [],
+            shuffle=False,
+            verbose=0,
+        ).history
+        weights = {v.path: keras.ops.convert_to_numpy(v) for v in model.weights}
+        return {**weights, **history}
+
+
+def train_all(folder, scope=contextlib.nullcontext, **kwargs):
+    for name, training in TRAININGS.items():
+        with scope():
+            results = train(**training, **kwargs)
+        np.savez(f"{folder}/{name}.npz", **results)
+
+
+def replicas(folder):
+    import tensorflow as tf
+
+    from keras_davidnet.layers.batch_norm import FusedBatchNormalization
+    from keras_davidnet.layers.dropout import IntegerDropout
+
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * DEVICES,
+    )
+    # Before anything else is asked of TensorFlow.
+    with tf.distribute.MultiWorkerMirroredStrategy().scope():
+        model = DavidNet(width=1)
+    try:
+        model.compile()
+    except ValueError as error:
+        pathlib.Path(folder, "multi_worker.txt").write_text(str(error))
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    train_all(folder, strategy.scope)
+
+    with strategy.scope():
+        dropout = IntegerDropout(0.5)
+        norm = FusedBatchNormalization(momentum=0.9, epsilon=1e-5)
+        norm.build((None, 5, 7, 3))
+
+    @tf.function
+    def drop():
+        ones = tf.ones((100, 100))
+        return strategy.run(lambda: dropout(ones, training=True))
+
+    @tf.function
+    def normalize(images):
+        return strategy.run(lambda x: norm(x, training=True), [images])
+
+    images = np.random.default_rng(0).normal(3, 2, (8, 5, 7, 3))
+    shares = tf.split(tf.cast(images, "float32"), DEVICES)
+    outputs = normalize(
+        strategy.experimental_distribute_values_from_function(
+            lambda context: shares[context.replica_id_in_sync_group]
+        )
+    )
+    np.savez(
+        f"{folder}/layers.npz",
+        masks=[strategy.experimental_local_results(drop()) for _ in range(4)],
+        images=images,
+        outputs=np.concatenate(strategy.experimental_local_results(outputs)),
+        weights=norm.get_weights(),
+    )
+
+
+def devices(folder):
+    distribution = keras.distribution.DataParallel()
+    train_all(folder, distribution.scope)
+
+
+def process(folder, number, port):
+    number = int(number)
+    keras.distribution.initialize(f"127.0.0.1:{port}", DEVICES, number)
+    distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
+    share = BATCH // DEVICES
+    part = slice(number * share, (number + 1) * share)
+    train_all(folder, distribution.scope, part=part)
+
+
+if __name__ == "__main__":
+    folder, kind, *arguments = sys.argv[1:]
+    pathlib.Path(folder).mkdir(exist_ok=True)
+    {"replicas": replicas, "devices": devices, "process": process}[kind](
+        folder, *arguments
+    )

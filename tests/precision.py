@@ -1,0 +1,22 @@
+"""Keras at another precision for a while."""
+
+import contextlib
+
+import keras
+
+
+@contextlib.contextmanager
+def floats(dtype):
+    """Keras at this precision, losses included."""
+    with contextlib.ExitStack() as stack:
+        if keras.backend.backend() == "jax":
+            import jax
+
+            stack.enter_context(jax.enable_x64(dtype == "float64"))
+        for get, set_ in (
+            (keras.config.floatx, keras.config.set_floatx),
+            (keras.config.dtype_policy, keras.config.set_dtype_policy),
+        ):
+            stack.callback(set_, get())
+            set_(dtype)
+        yield
