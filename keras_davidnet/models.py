@@ -1,6 +1,7 @@
 """DavidNet, a ResNet of nine layers."""
 
 from collections.abc import Callable
+from os import PathLike
 from typing import Any
 
 import keras
@@ -146,7 +147,8 @@ class DavidNet(keras.Model):
             name="normalization",
         )
         self.augmentation = augmentation
-        shared = {"dropout": self.dropout, "dtype": policy}
+        common = {"trainable": self.trainable, "dtype": policy}
+        shared = {"dropout": self.dropout, **common}
         self.prep = ConvBN(width, name="prep", **shared)
         self.layer1 = ResBlock(
             2 * width, residual=True, name="layer1", **shared
@@ -163,8 +165,8 @@ class DavidNet(keras.Model):
                 self.num_classes,
                 use_bias=False,
                 kernel_initializer=PyTorchUniform(),
-                dtype=policy,
                 name="linear",
+                **common,
             )
         # With its weights there from the start, a model can be summarised,
         # loaded into and backed up before it has seen an image.
@@ -308,6 +310,41 @@ class DavidNet(keras.Model):
         """`keras.Model.predict`, after a look at the images, as in `fit`."""
         with DataCheck(self, labelled=False) as check:
             return super().predict(check(x), *args, **kwargs)
+
+    def export(
+        self,
+        filepath: str | PathLike,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: list | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Exports the net for inference, from raw uint8 images to logits.
+
+        The exported net computes in float32: one that was trained in mixed
+        precision gives the predictions of the float32 net of its weights.
+
+        Args:
+            filepath: Where to; a name in `.tflite` for `"litert"`.
+            format: `"tf_saved_model"`, `"litert"`, `"onnx"`, or another that
+                `keras.Model.export` knows.
+            verbose: As for `keras.Model.export`.
+            input_signature: By default one input, `images`, uint8, of the
+                model's `input_shape` and any batch size.
+            **kwargs: As for `keras.Model.export`.
+        """
+        if self.dtype_policy.name != "float32":
+            # 16 bits give other logits, and Keras's ONNX export wants float32.
+            net = self.from_config({**self.get_config(), "dtype": "float32"})
+            net.set_weights(self.get_weights())
+            net.export(filepath, format, verbose, input_signature, **kwargs)
+            return
+        if input_signature is None:
+            shape = (None, *self.input_shape)
+            input_signature = [
+                keras.InputSpec(dtype="uint8", shape=shape, name="images")
+            ]
+        super().export(filepath, format, verbose, input_signature, **kwargs)
 
     # Keras hands a step the data, and on JAX the state before it.
 

@@ -78,6 +78,7 @@ class ConvBN(keras.layers.Layer):
         self.momentum = check_momentum("momentum", momentum)
         self.epsilon = check_not_negative("epsilon", epsilon)
         self.dropout = check_fraction("dropout", dropout)
+        # Keras hands `trainable` on when it is set, but not when it is given.
         self.conv = keras.layers.Conv2D(
             filters,
             kernel_size,
@@ -85,6 +86,7 @@ class ConvBN(keras.layers.Layer):
             padding=padding,
             use_bias=False,
             kernel_initializer=fork(self.kernel_initializer),
+            trainable=self.trainable,
             dtype=self.dtype_policy,
             name="conv",
         )
@@ -94,6 +96,7 @@ class ConvBN(keras.layers.Layer):
         self.bn = FusedBatchNormalization(
             momentum=momentum,
             epsilon=epsilon,
+            trainable=self.trainable,
             dtype=self.dtype_policy,
             name="bn",
         )

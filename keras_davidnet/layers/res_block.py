@@ -84,6 +84,7 @@ class ResBlock(keras.layers.Layer):
                 momentum=momentum,
                 epsilon=epsilon,
                 dropout=dropout,
+                trainable=self.trainable,
                 dtype=self.dtype_policy,
                 name=name,
             )
