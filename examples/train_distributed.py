@@ -94,6 +94,8 @@ def main():
         x_test[:tested], y_test[:tested], args.batch_size
     ).map(share)
 
+    # The whole training belongs in the scope: on JAX, processes that call fit
+    # outside of it train apart, without a word.
     with scope:
         model = DavidNet(
             width=args.width,
@@ -107,15 +109,15 @@ def main():
                 len(train_ds), args.epochs, peak=0.4 if args.data else 0.2
             )
         )
-    start = time.perf_counter()
-    history = model.fit(
-        train_ds,
-        epochs=args.epochs,
-        validation_data=test_ds,
-        shuffle=False,  # train_ds shuffles itself
-        verbose=2 if args.process == 0 else 0,
-    ).history
-    seconds = time.perf_counter() - start
+        start = time.perf_counter()
+        history = model.fit(
+            train_ds,
+            epochs=args.epochs,
+            validation_data=test_ds,
+            shuffle=False,  # train_ds shuffles itself
+            verbose=2 if args.process == 0 else 0,
+        ).history
+        seconds = time.perf_counter() - start
     if args.process == 0:
         print(
             f"\nReached {history['val_accuracy'][-1]:.2%} on {tested} test "

@@ -32,7 +32,7 @@ def check_strategy(model: keras.Model) -> None:
             "Keras 3 does not train under MultiWorkerMirroredStrategy. Use "
             "MirroredStrategy for the devices of one machine. For several "
             "machines set KERAS_BACKEND=jax and, in each process, call "
-            "keras.distribution.initialize() and make the model in the scope "
-            "of keras.distribution.DataParallel(). "
+            "keras.distribution.initialize() and, in the scope of "
+            "keras.distribution.DataParallel(), make the model and fit it. "
             f"Received: strategy={strategy}"
         )

@@ -34,7 +34,7 @@ def start(*arguments, **environment):
 def wait(*processes):
     try:
         for process in processes:
-            assert process.wait(timeout=300) == 0
+            assert process.wait(timeout=600) == 0
     finally:
         for process in processes:
             process.kill()
