@@ -117,7 +117,7 @@ def test_litert(net, images, tmp_path):
 @pytest.mark.filterwarnings("ignore:Converting a tensor to a Python")
 @pytest.mark.filterwarnings("ignore:torch.as_tensor results")
 @pytest.mark.skipif(
-    BACKEND == "jax", reason="jax2onnx writes a MaxPool that no runtime takes"
+    BACKEND == "jax", reason="ONNX Runtime refuses the MaxPool of jax2onnx"
 )
 @needs("onnxruntime", "onnx" if BACKEND == "torch" else "tf2onnx")
 def test_onnx(net, images, tmp_path):
