@@ -24,7 +24,8 @@ class Resume(keras.callbacks.Callback):
     Saved are all variables of model and optimizer, which `BackupAndRestore` of
     Keras does likewise; the state of dropout and augmentation, which Keras
     keeps in no file; the number of epochs; and the history, which `fit` returns
-    whole.  Of other callbacks nothing is saved.  The file is replaced in one
+    whole.  Of other callbacks nothing is saved; on torch,
+    where Keras's dropout draws from PyTorch's own generator, not that either.  The file is replaced in one
     step when the new one is on the disk: whenever the machine stops, one that
     is whole is there.
 
