@@ -24,10 +24,10 @@ class Resume(keras.callbacks.Callback):
     Saved are all variables of model and optimizer, which `BackupAndRestore` of
     Keras does likewise; the state of dropout and augmentation, which Keras
     keeps in no file; the number of epochs; and the history, which `fit` returns
-    whole.  Of other callbacks nothing is saved; on torch,
-    where Keras's dropout draws from PyTorch's own generator, not that either.  The file is replaced in one
-    step when the new one is on the disk: whenever the machine stops, one that
-    is whole is there.
+    whole.  Of other callbacks nothing is saved; nor is, on torch, the generator
+    of PyTorch that Keras's dropout draws from there.  The file is replaced in
+    one step when the new one is on the disk: whenever the machine stops, one
+    that is whole is there.
 
     Args:
         path: Of the file, an `.npz`.  Its folder is made if need be.  Remove
