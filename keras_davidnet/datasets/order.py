@@ -10,17 +10,14 @@ class EpochOrder:
     where another program stopped.
 
     Args:
-        steps: Batches an epoch.
-        batch_size: Indices a batch.
-        n: Number of indices there are; those left over differ by epoch.
+        n: Number of indices.
+        batch_size: Indices a batch; those left over differ by epoch.
         seed: A non-negative integer; None for one that NumPy draws.
     """
 
-    def __init__(
-        self, steps: int, batch_size: int, n: int, seed: int | None = None
-    ):
-        self.shape = (steps, batch_size)
+    def __init__(self, n: int, batch_size: int, seed: int | None = None):
         self.n = n
+        self.shape = (n // batch_size, batch_size)
         self.seed = int(np.random.randint(2**31)) if seed is None else seed
         self.epoch = 0
 

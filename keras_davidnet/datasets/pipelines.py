@@ -52,8 +52,7 @@ def make_dataset(
     with tf.device("CPU"):
         images, labels = tf.constant(images), tf.constant(labels)
     if training:
-        steps = len(images) // batch_size
-        order = EpochOrder(steps, batch_size, len(images), seed)
+        order = EpochOrder(len(images), batch_size, seed)
 
         def next_order(_):
             batches = tf.numpy_function(order, [], "int64")
@@ -61,7 +60,9 @@ def make_dataset(
             return tf.data.Dataset.from_tensor_slices(batches)
 
         indices = tf.data.Dataset.range(1).flat_map(next_order)
-        indices = indices.apply(tf.data.experimental.assert_cardinality(steps))
+        indices = indices.apply(
+            tf.data.experimental.assert_cardinality(order.shape[0])
+        )
     else:
         indices = tf.data.Dataset.range(len(images)).batch(batch_size)
     dataset = _prefetched(
