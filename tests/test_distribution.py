@@ -6,7 +6,6 @@ The one is trained in this process, the two in others.
 import functools
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 import reference
 from draws import assert_uniform
+from ports import free_port
 
 SCRIPT = pathlib.Path(distributed.__file__)
 
@@ -66,9 +66,7 @@ def devices(tmp_path_factory):
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     wait(
         *(
             start(folder / str(number), "process", number, port)

@@ -1,12 +1,12 @@
 import json
 import os
-import socket
 import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
+from ports import free_port
 
 from keras_davidnet import (
     DavidNet,
@@ -398,9 +398,7 @@ def test_a_killed_search_goes_on(tmp_path):
 
 
 def test_chief_and_two_workers_share_a_search(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     chief, *workers = (
         start(
             tmp_path,
