@@ -9,8 +9,7 @@ import matplotlib.pyplot as plt
 
 
 def print_comparison(results: list[dict]) -> None:
-    title = f"width {results[0]['width']}, batch {results[0]['batch']}"
-    _print_speeds(title, [(_name(r), r) for r in results])
+    _print_speeds(f"width {results[0]['width']}", results)
     _print_table(
         ["ratio", "median", "rounds"],
         [
@@ -26,10 +25,17 @@ def print_comparison(results: list[dict]) -> None:
 
 def print_rest(report: dict) -> None:
     """What `print_comparison` leaves out."""
-    for results in (report["batches"], report["pipeline"]):
-        title = f"{_name(results[0])}, width {results[0]['width']}, batch"
-        _print_speeds(title, [(r["batch"], r) for r in results])
-    every = [r for results in report["comparisons"] for r in results]
+    _print_speeds("width 1", report["augmentation"])
+    with_it, without = map(_seconds, report["augmentation"])
+    cost = [a - b for a, b in zip(with_it, without, strict=True)]
+    widest = report["comparisons"][-1][0]
+    share = statistics.median(cost) / statistics.median(_seconds(widest))
+    print(
+        f"\nAugmentation: {_spread([1e3 * c for c in cost], '.1f')} ms a "
+        f"batch, {share:.1%} of a step at width {widest['width']}"
+    )
+    _print_speeds("no net", report["pipeline"])
+    every = sum(report["comparisons"], [])
     imports = {
         name: _spread([r[f"import_{name}_s"] for r in every], ".3f")
         for name in ("keras", "package")
@@ -55,7 +61,8 @@ def save_picture(report: dict, path) -> None:
     by_name = {}
     for results in report["comparisons"]:
         for result in results:
-            by_name.setdefault(_name(result), []).append(result)
+            if result["batch"] == results[0]["batch"]:
+                by_name.setdefault(_name(result), []).append(result)
     for name, results in by_name.items():
         _plot_speeds(by_width, results, "width", label=name)
     by_width.set(title="images a second", xlabel="width", yscale="log")
@@ -73,18 +80,22 @@ def save_picture(report: dict, path) -> None:
     ratios.invert_yaxis()
     ratios.tick_params(axis="y", labelsize="small")
 
-    _plot_speeds(by_batch, report["batches"], "batch")
+    first = report["comparisons"][0][0]
+    batches = sorted(
+        (r for r in report["comparisons"][0] if _name(r) == _name(first)),
+        key=lambda r: r["batch"],
+    )
+    _plot_speeds(by_batch, batches, "batch")
     by_batch.set(
-        title=f"{_name(report['batches'][0])} at width "
-        f"{report['batches'][0]['width']}",
+        title=f"{_name(first)} at width {first['width']}",
         xlabel="batch size",
         ylabel="images a second",
         ylim=(0, None),
     )
     memory = by_batch.twinx()
     memory.plot(
-        [r["batch"] for r in report["batches"]],
-        [_peak_gb(r) for r in report["batches"]],
+        [r["batch"] for r in batches],
+        [_peak_gb(r) for r in batches],
         "s--",
         color="C1",
     )
@@ -112,6 +123,11 @@ def _speeds(result):
     return [r["images_per_s"] for r in result["rounds"]]
 
 
+def _seconds(result):
+    """That a batch took, round by round."""
+    return [result["batch"] / speed for speed in _speeds(result)]
+
+
 def _peak_gb(result):
     return result["rounds"][-1]["peak_bytes"] / 1e9
 
@@ -122,6 +138,8 @@ def _ratios(results):
         for other in results:
             plain = "torch" in other["way"].lower()
             same = one["backend"] == other["backend"]
+            if one["batch"] != other["batch"]:
+                continue
             if one["way"] == "fit" != other["way"] and (plain or same):
                 pairs = zip(_speeds(one), _speeds(other), strict=True)
                 yield one, other, [a / b for a, b in pairs]
@@ -146,17 +164,18 @@ def _plot_speeds(axis, results, by, **options):
     axis.errorbar(x, middle, spread, marker="o", capsize=3, **options)
 
 
-def _print_speeds(title, named):
+def _print_speeds(title, results):
     _print_table(
-        [title, "images/s", "first step, s", "peak memory, GB"],
+        [title, "batch", "images/s", "first step, s", "peak memory, GB"],
         [
             (
-                name,
-                _spread(_speeds(result), ",.0f"),
-                f"{result['first_step_s']:.1f}",
-                f"{_peak_gb(result):.2f}",
+                _name(r),
+                r["batch"],
+                _spread(_speeds(r), ",.0f"),
+                f"{r['first_step_s']:.1f}",
+                f"{_peak_gb(r):.2f}",
             )
-            for name, result in named
+            for r in results
         ],
     )
 
