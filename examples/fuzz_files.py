@@ -103,11 +103,16 @@ def archive():
     return file.getvalue()
 
 
-def damaged_npz(folder, rng):
-    path = folder / "damaged.npz"
-    kind, content = mutate(npz(), rng)
-    path.write_bytes(content)
-    return f"npz, {kind}", path
+def damaged_file(ending, whole):
+    """A file damaged as it lies on the disk."""
+
+    def damage(folder, rng):
+        path = folder / f"damaged.{ending}"
+        kind, content = mutate(whole(), rng)
+        path.write_bytes(content)
+        return f"{ending}, {kind}", path
+
+    return damage
 
 
 def damaged_array(folder, rng):
@@ -120,13 +125,6 @@ def damaged_array(folder, rng):
         for other in ("y_train", "y_test", "x_test", "x_train"):
             file.writestr(f"{other}.npy", content)
     return f"array in npz, {kind}", path
-
-
-def damaged_archive(folder, rng):
-    path = folder / "damaged.tar.gz"
-    kind, content = mutate(archive(), rng)
-    path.write_bytes(content)
-    return f"tar.gz, {kind}", path
 
 
 def damaged_header(folder, rng):
@@ -163,9 +161,9 @@ def load_cifar10(path):
 
 
 DAMAGES = [
-    damaged_npz,
+    damaged_file("npz", npz),
     damaged_array,
-    damaged_archive,
+    damaged_file("tar.gz", archive),
     damaged_header,
     damaged_folder,
 ]
