@@ -1,7 +1,5 @@
 """DavidNet, a ResNet of nine layers."""
 
-from collections.abc import Callable
-from os import PathLike
 from typing import Any
 
 import keras
@@ -11,7 +9,7 @@ from keras_davidnet import recipes
 from keras_davidnet.augmentation import RandomHorizontalFlip, RandomPadCrop
 from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.layers import ConvBN, ResBlock
-from keras_davidnet.replicas import check_strategy
+from keras_davidnet.models.classifier import Classifier
 from keras_davidnet.validation.arguments import (
     check_config,
     check_count,
@@ -20,12 +18,11 @@ from keras_davidnet.validation.arguments import (
     check_not_negative,
     check_numbers,
 )
-from keras_davidnet.validation.arrays import check_images, flat_labels
-from keras_davidnet.validation.streams import DataCheck
+from keras_davidnet.validation.arrays import check_images
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class DavidNet(keras.Model):
+class DavidNet(Classifier):
     """DavidNet: David Page's ResNet-9, from raw images to logits.
 
     A `ConvBN` of `width` filters, then three `ResBlock`s of 2, 4 and 8 times
@@ -137,7 +134,6 @@ class DavidNet(keras.Model):
             )
         self.include_top = include_top
         self.tta = tta
-        self._own_loss = False
         # In float32: the 8 bits of a bfloat16 hold the pixels, but not their
         # distance from the mean.
         self.normalization = keras.layers.Rescaling(
@@ -218,173 +214,6 @@ class DavidNet(keras.Model):
         for layer in self._blocks:
             shape = layer.compute_output_shape(shape)
         return shape
-
-    def compile(
-        self,
-        optimizer: str | keras.optimizers.Optimizer | None = None,
-        loss: str | Callable | None = None,
-        *,
-        metrics: list | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Configures training; every part not given is the recipe's.
-
-        Args:
-            optimizer: By default `recipes.davidnet_optimizer()`, which counts
-                on 24 epochs of 97 steps.
-            loss: By default cross entropy of the logits against sparse labels
-                of shape `(batch,)` or `(batch, 1)`, with the model's
-                `label_smoothing` in training.
-            metrics: By default accuracy.
-            **kwargs: As for `keras.Model.compile`.
-
-        Raises:
-            ValueError: If the model has no top and no loss is given, or if it
-                has `label_smoothing` and a loss is given, or if it was made
-                under `tf.distribute.MultiWorkerMirroredStrategy`, which Keras
-                3 can not train under.
-        """
-        check_strategy(self)
-        if loss is None and not self.include_top:
-            raise ValueError(
-                "A DavidNet without its top has no loss of its own: give one "
-                "to compile(), or put a head on the net and compile that. "
-                "Received: loss=None, include_top=False"
-            )
-        if loss is not None and self.label_smoothing:
-            raise ValueError(
-                "`label_smoothing` belongs to the model's own loss: build the "
-                "model without it, or compile without `loss`. "
-                f"Received: label_smoothing={self.label_smoothing}, "
-                f"loss={loss!r}"
-            )
-        self._own_loss = loss is None
-        super().compile(
-            optimizer=optimizer or recipes.davidnet_optimizer(),
-            loss=loss or keras.losses.CategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"] if metrics is None else metrics,
-            **kwargs,
-        )
-        # Loading finds the state of built optimizers only.
-        self.optimizer.build(self.trainable_variables)
-
-    def get_compile_config(self):
-        config = super().get_compile_config()
-        if self._own_loss:
-            config["loss"] = None
-        return config
-
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
-
-    def fit(self, x=None, y=None, *args, **kwargs):
-        """`keras.Model.fit`, after a look at the data.
-
-        Arrays are checked whole, of a `tf.data.Dataset` or a generator the
-        type and the first batch; the same for `validation_data`, `evaluate`
-        and `predict`.  The order of the data is the same as without.
-
-        Raises:
-            ValueError: If images or labels are not what the model takes: of
-                another shape or dtype, empty, not finite, already scaled, or
-                labels out of range.
-            TypeError: If they are no arrays and no stream of batches.
-        """
-        with DataCheck(self) as check:
-            x = check(x, y)
-            if kwargs.get("validation_data") is not None:
-                kwargs["validation_data"] = check.validation(
-                    kwargs["validation_data"]
-                )
-            return super().fit(x, y, *args, **kwargs)
-
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        """`keras.Model.evaluate`, after a look at the data, as in `fit`."""
-        # From within fit, where all has been checked.
-        if kwargs.get("_use_cached_eval_dataset"):
-            return super().evaluate(x, y, *args, **kwargs)
-        with DataCheck(self) as check:
-            return super().evaluate(check(x, y), y, *args, **kwargs)
-
-    def predict(self, x, *args, **kwargs):
-        """`keras.Model.predict`, after a look at the images, as in `fit`."""
-        with DataCheck(self, labelled=False) as check:
-            return super().predict(check(x), *args, **kwargs)
-
-    def export(
-        self,
-        filepath: str | PathLike,
-        format: str = "tf_saved_model",
-        verbose: bool | None = None,
-        input_signature: list | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Exports the net for inference, from raw uint8 images to logits.
-
-        The exported net computes in float32: one that was trained in mixed
-        precision gives the predictions of the float32 net of its weights.
-
-        Args:
-            filepath: Where to; a name in `.tflite` for `"litert"`.
-            format: `"tf_saved_model"`, `"litert"`, `"onnx"`, or another that
-                `keras.Model.export` knows.
-            verbose: As for `keras.Model.export`.
-            input_signature: By default one input, `images`, uint8, of the
-                model's `input_shape` and any batch size.
-            **kwargs: As for `keras.Model.export`.
-        """
-        if self.dtype_policy.name != "float32":
-            # 16 bits give other logits, and Keras's ONNX export wants float32.
-            net = self.from_config({**self.get_config(), "dtype": "float32"})
-            net.set_weights(self.get_weights())
-            net.export(filepath, format, verbose, input_signature, **kwargs)
-            return
-        if input_signature is None:
-            shape = (None, *self.input_shape)
-            input_signature = [
-                keras.InputSpec(dtype="uint8", shape=shape, name="images")
-            ]
-        super().export(filepath, format, verbose, input_signature, **kwargs)
-
-    # Keras hands a step the data, and on JAX the state before it.
-
-    def train_step(self, *args):
-        *state, data = args
-        rate = self._learning_rate(*state)
-        result = super().train_step(*state, self._prepare(data))
-        if rate is not None:
-            logs = result[0] if state else result
-            logs["learning_rate"] = rate
-        return result
-
-    def _learning_rate(self, state=None):
-        """The rate of the step to come; None if the optimizer has not one."""
-        variables = self.optimizer.variables
-        # On JAX the optimizer's variables stand in the state.
-        values = zip(variables, state[2], strict=True) if state else ()
-        with keras.StatelessScope(values):
-            rate = getattr(self.optimizer, "learning_rate", None)
-            return None if rate is None else ops.convert_to_tensor(rate)
-
-    def test_step(self, *args):
-        *state, data = args
-        return super().test_step(*state, self._prepare(data))
-
-    def _prepare(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if self._own_loss:
-            y = flat_labels(y)
-        return x, y, sample_weight
-
-    def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
-        if self._own_loss:
-            y = ops.one_hot(flat_labels(y), self.num_classes, dtype="float32")
-            if training:
-                smoothing = self.label_smoothing
-                y = y * (1 - smoothing) + smoothing / self.num_classes
-        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def get_config(self) -> dict:
         return {

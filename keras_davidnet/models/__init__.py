@@ -1,0 +1,3 @@
+"""The nets."""
+
+from keras_davidnet.models.davidnet import DavidNet as DavidNet
