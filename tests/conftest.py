@@ -1,22 +1,37 @@
 import contextlib
+import gc
 import os
+import tempfile
 
 # Where a process holds both, torch has to be there before TensorFlow.
 with contextlib.suppress(ImportError):
     import torch as torch
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# JAX compiles for most of the time, and often the same net again; this process
+# and those that it starts share what they compiled.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    compiled = tempfile.TemporaryDirectory()
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 import keras
 import numpy as np
 import pytest
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _cleared():
+    """Not after each test: to collect garbage takes longer than most."""
+    yield
+    keras.backend.clear_session()
+    # TensorFlow keeps its graphs; the next collection need not walk them.
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     keras.utils.set_random_seed(0)
-    yield
-    keras.backend.clear_session()
 
 
 @pytest.fixture

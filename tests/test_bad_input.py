@@ -24,14 +24,6 @@ from keras_davidnet import (
 NAN, INF = float("nan"), float("inf")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _seeded():
-    """Once for all: to clear Keras's state takes longer than most rows."""
-    keras.utils.set_random_seed(0)
-    yield
-    keras.backend.clear_session()
-
-
 @pytest.fixture(scope="module")
 def images():
     return np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), "uint8")

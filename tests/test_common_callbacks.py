@@ -69,14 +69,13 @@ def fit(model, callbacks=(), decay=False, epochs=EPOCHS, **arguments):
 @functools.cache
 def reference(decay, epochs=EPOCHS):
     """Weights and logs of a training without callbacks, a step at a time."""
-    decay = DECAY if decay else None
-    model = net(1, keras.optimizers.AdamW(RATE, weight_decay=decay or 0.0))
+    model = net(1, sgd(weight_decay=DECAY if decay else None))
     history = fit(model, epochs=epochs)
     return model.get_weights(), history
 
 
-def adam(**arguments):
-    return keras.optimizers.Adam(RATE, **arguments)
+def sgd(**arguments):
+    return keras.optimizers.SGD(RATE, momentum=0.9, **arguments)
 
 
 def assert_weights(weights, expected):
@@ -85,7 +84,7 @@ def assert_weights(weights, expected):
 
 
 def test_model_checkpoint(tmp_path, steps, decay):
-    model = net(steps, adam())
+    model = net(steps, sgd())
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
     fit(model, [checkpoint], decay)
     assert_weights(model.get_weights(), reference(decay)[0])
@@ -109,9 +108,9 @@ def test_backup_and_restore(tmp_path, steps, decay):
         return keras.callbacks.BackupAndRestore(tmp_path / "backup")
 
     with pytest.raises(KeyboardInterrupt):
-        fit(net(steps, adam()), [backup(), Interrupt()], decay)
+        fit(net(steps, sgd()), [backup(), Interrupt()], decay)
     # As another process would have it: a new model, of other weights.
-    model = net(steps, adam())
+    model = net(steps, sgd())
     model.set_weights([0 * w for w in model.get_weights()])
     history = fit(model, [backup()], decay)
     assert len(history["loss"]) == EPOCHS - 1
@@ -127,14 +126,14 @@ def test_early_stopping(steps, decay):
         patience=1,
         restore_best_weights=True,
     )
-    model = net(steps, adam())
+    model = net(steps, sgd())
     history = fit(model, [stop], decay, epochs=4)
     assert len(history["loss"]) == 2 and stop.stopped_epoch == 1
     assert_weights(model.get_weights(), reference(decay, epochs=1)[0])
 
 
 def test_csv_logger(tmp_path, steps, decay):
-    model = net(steps, adam())
+    model = net(steps, sgd())
     path = tmp_path / "log.csv"
     history = fit(model, [keras.callbacks.CSVLogger(path)], decay)
     with open(path) as file:
@@ -153,7 +152,7 @@ def test_tensorboard(tmp_path, steps, decay):
     from tensorboard.backend.event_processing import event_accumulator
 
     history = fit(
-        net(steps, adam()),
+        net(steps, sgd()),
         [keras.callbacks.TensorBoard(tmp_path)],
         decay,
         validation_data=data(),
@@ -172,7 +171,7 @@ def test_tensorboard(tmp_path, steps, decay):
 
 
 def test_terminate_on_nan(steps, decay):
-    model = net(steps, adam())
+    model = net(steps, sgd())
     # In the third batch.
     weights = np.where(np.arange(16) == 4, np.nan, 1.0)
     history = fit(
@@ -207,7 +206,7 @@ class Weights(keras.callbacks.Callback):
 def averages(decay):
     """The moving averages by NumPy, of a training a step at a time."""
     weights = Weights()
-    fit(net(1, adam()), [weights], decay, epochs=1)
+    fit(net(1, sgd()), [weights], decay, epochs=1)
     average, *later = weights.kept
     for step in later:
         average = [
@@ -217,7 +216,7 @@ def averages(decay):
 
 
 def test_swap_ema_weights(steps, decay):
-    model = net(steps, adam(use_ema=True, ema_momentum=0.5))
+    model = net(steps, sgd(use_ema=True, ema_momentum=0.5))
     swap = keras.callbacks.SwapEMAWeights()
     history = fit(model, [swap], decay, epochs=1, validation_data=data())
     # Keras ends with the averages in the weights; in the epochs' evaluations
@@ -230,7 +229,7 @@ def test_swap_ema_weights(steps, decay):
     np.testing.assert_allclose(history["val_loss"], loss, rtol=1e-4)
     np.testing.assert_allclose(history["val_accuracy"], accuracy)
     # Batch statistics are those of the last step, not averaged once more.
-    whole = net(1, adam())
+    whole = net(1, sgd())
     whole.set_weights(reference(decay, epochs=1)[0])
     assert_weights(
         [keras.ops.convert_to_numpy(w) for w in model.non_trainable_weights],

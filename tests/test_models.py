@@ -287,7 +287,7 @@ def test_config_round_trip():
         input_shape=(24, None, 1),
         mean=(0.3,),
         std=(0.2,),
-        augmentation=RandomPadCrop(2, seed=5),
+        augmentation=RandomPadCrop(2, seed=5, name="crop"),
         dropout=0.1,
         logit_scale=0.2,
         label_smoothing=0.05,
@@ -300,7 +300,7 @@ def test_config_round_trip():
     assert restored.augmentation.padding == 2
     for sublayer in restored._flatten_layers(include_self=False):
         name = "mixed_bfloat16"
-        if sublayer.name in ("normalization", "random_pad_crop"):
+        if sublayer.name in ("normalization", "crop"):
             name = "float32"
         assert sublayer.dtype_policy.name == name
 
