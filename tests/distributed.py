@@ -31,8 +31,11 @@ BATCH, STEPS, SIZE, CLASSES, DEVICES = 16, 5, 16, 3, 2
 
 TRAININGS = {
     "mean, coupled decay": {},
-    "sum, decoupled decay": {"reduction": "sum", "decay": 0.1},
-    "augmentation": {"augmented": True},
+    "sum, decoupled decay, augmentation": {
+        "reduction": "sum",
+        "decay": 0.1,
+        "augmented": True,
+    },
 }
 
 

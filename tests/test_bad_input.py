@@ -179,6 +179,15 @@ def test_arrays(model, images, labels, change, message):
         np.testing.assert_array_equal(one, other)
 
 
+def test_validation_data_by_position(model, images, labels):
+    data = images, labels + 3
+    refused(
+        lambda: model.fit(images, labels, 8, 1, 0, None, 0.0, data),
+        r"integers in 0\.\.9.*validation_data\[1\]=",
+    )
+    assert model.optimizer.iterations.numpy() == 0
+
+
 # A tf.data.Dataset has no objects and no two lengths.
 STREAMS = pytest.mark.parametrize(
     "name",
