@@ -90,21 +90,22 @@ def main():
     def case(way, backend, width=narrow, batch=args.batch_size):
         return Case(way, backend, width, batch, args.precision)
 
+    torch = importlib.util.find_spec("torch") is not None
     comparisons = []
     for width in (narrow, *wider):
-        keras_ways, torch_ways = ["fit"], ["PyTorch"]
+        cases = [case("fit", b, width) for b in args.backends]
+        if torch:
+            cases.append(case("PyTorch", "torch", width))
         # Fixed costs show most in the narrowest net, and it takes least time.
         if width == narrow:
-            keras_ways.append("bare loop")
-            torch_ways.append("torch.compile")
-        cases = [
-            case(way, b, width) for b in args.backends for way in keras_ways
-        ]
-        if importlib.util.find_spec("torch"):
-            cases += [case(way, "torch", width) for way in torch_ways]
-        if width == narrow:
-            grown = [case("fit", backend, batch=batch) for batch in BATCHES]
-            cases = [*dict.fromkeys([*cases, *grown])]
+            cases += [case("bare loop", b) for b in args.backends]
+            if torch:
+                cases.append(case("torch.compile", "torch"))
+            cases += [
+                case("fit", backend, batch=batch)
+                for batch in BATCHES
+                if batch != args.batch_size
+            ]
         comparisons.append(measure(cases, args))
         report.print_comparison(comparisons[-1])
     results = {

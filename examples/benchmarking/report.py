@@ -133,14 +133,14 @@ def _peak_gb(result):
 
 
 def _ratios(results):
-    """Each fit over PyTorch and over other ways on its own backend."""
+    """Each fit over PyTorch and its backend's other ways, batch by batch."""
     for one in results:
         for other in results:
             plain = "torch" in other["way"].lower()
-            same = one["backend"] == other["backend"]
-            if one["batch"] != other["batch"]:
-                continue
-            if one["way"] == "fit" != other["way"] and (plain or same):
+            comparable = one["batch"] == other["batch"] and (
+                plain or one["backend"] == other["backend"]
+            )
+            if comparable and one["way"] == "fit" != other["way"]:
                 pairs = zip(_speeds(one), _speeds(other), strict=True)
                 yield one, other, [a / b for a, b in pairs]
 
