@@ -29,7 +29,7 @@ class PyTorchUniform(keras.initializers.VarianceScaling):
         return {"seed": super().get_config()["seed"]}
 
 
-def fork(initializer, index: int = 0):
+def clone_initializer(initializer, index: int = 0):
     """Copies an initializer, so that two kernels never share a draw.
 
     An unseeded initializer gets a seed of its own, a seeded one its seed plus

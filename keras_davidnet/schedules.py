@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_davidnet.validation.arguments import check_count, check_numbers
+from keras_davidnet._checks import check_count, check_numbers
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")

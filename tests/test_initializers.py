@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_davidnet import DavidNet, PyTorchUniform, ResBlock
-from keras_davidnet.initializers import fork
+from keras_davidnet.initializers import clone_initializer
 
 
 def draw(initializer, shape):
@@ -101,13 +101,13 @@ def test_usable_by_name_in_stock_layers():
     ],
     ids=["unseeded", "seeded", "generator", "stock"],
 )
-def test_forks_never_share_a_draw(initializer):
-    draws = [draw(fork(initializer, i), (4, 4)) for i in range(3)]
+def test_clones_never_share_a_draw(initializer):
+    draws = [draw(clone_initializer(initializer, i), (4, 4)) for i in range(3)]
     for i in range(3):
         for j in range(i):
             assert not np.array_equal(draws[i], draws[j])
 
 
-def test_fork_keeps_what_draws_nothing():
-    assert draw(fork(keras.initializers.Constant(3.0)), (1,)) == 3
-    assert fork(np.ones) is np.ones
+def test_clone_keeps_what_draws_nothing():
+    assert draw(clone_initializer(keras.initializers.Constant(3.0)), (1,)) == 3
+    assert clone_initializer(np.ones) is np.ones

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_davidnet.validation.arguments import check_not_negative
+from keras_davidnet._checks import check_not_negative
 
 _EXCLUSIONS = "_exclude_from_weight_decay"
 

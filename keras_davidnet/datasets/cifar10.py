@@ -14,6 +14,11 @@ import numpy as np
 
 from keras_davidnet.datasets import safe_pickle
 
+# Mean and standard deviation of the training images per channel (red, green,
+# blue), scaled to [0, 1].
+CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR10_STD = (0.2470, 0.2435, 0.2616)
+
 _SHAPES = {
     "y_test": (10_000,),
     "y_train": (50_000,),

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_davidnet import recipes
+from keras_davidnet._checks import check_count
+from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.datasets.order import EpochOrder
-from keras_davidnet.validation.arguments import check_count
 from keras_davidnet.validation.arrays import check_finite
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def make_host_dataset(
     batch_size: int,
     training: bool = False,
     seed: int | None = None,
-    mean: tuple[float, ...] = recipes.CIFAR10_MEAN,
-    std: tuple[float, ...] = recipes.CIFAR10_STD,
+    mean: tuple[float, ...] = CIFAR10_MEAN,
+    std: tuple[float, ...] = CIFAR10_STD,
 ) -> "tf.data.Dataset":
     """The recipe's own pipeline, which prepares the images on the host.
 

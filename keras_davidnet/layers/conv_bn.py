@@ -5,15 +5,15 @@ from typing import Any
 
 import keras
 
-from keras_davidnet.initializers import PyTorchUniform, fork
-from keras_davidnet.layers.batch_norm import FusedBatchNormalization
-from keras_davidnet.layers.dropout import IntegerDropout
-from keras_davidnet.validation.arguments import (
+from keras_davidnet._checks import (
     check_count,
     check_fraction,
     check_momentum,
     check_not_negative,
 )
+from keras_davidnet.initializers import PyTorchUniform, clone_initializer
+from keras_davidnet.layers.batch_norm import FusedBatchNormalization
+from keras_davidnet.layers.dropout import IntegerDropout
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -85,7 +85,7 @@ class ConvBN(keras.layers.Layer):
             strides=strides,
             padding=padding,
             use_bias=False,
-            kernel_initializer=fork(self.kernel_initializer),
+            kernel_initializer=clone_initializer(self.kernel_initializer),
             trainable=self.trainable,
             dtype=self.dtype_policy,
             name="conv",

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_davidnet.replicas import this_replica
+from keras_davidnet._distribution import this_replica
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf

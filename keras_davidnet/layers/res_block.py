@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_davidnet.initializers import PyTorchUniform, fork
+from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.conv_bn import ConvBN
 
 
@@ -80,7 +80,9 @@ class ResBlock(keras.layers.Layer):
                 filters,
                 kernel_size,
                 activation=activation,
-                kernel_initializer=fork(self.kernel_initializer, index),
+                kernel_initializer=clone_initializer(
+                    self.kernel_initializer, index
+                ),
                 momentum=momentum,
                 epsilon=epsilon,
                 dropout=dropout,

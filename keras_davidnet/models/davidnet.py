@@ -5,20 +5,66 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_davidnet import recipes
-from keras_davidnet.augmentation import RandomHorizontalFlip, RandomPadCrop
-from keras_davidnet.initializers import PyTorchUniform
-from keras_davidnet.layers import ConvBN, ResBlock
-from keras_davidnet.models.classifier import Classifier
-from keras_davidnet.validation.arguments import (
+from keras_davidnet._checks import (
     check_config,
     check_count,
     check_fraction,
     check_image_shape,
     check_not_negative,
     check_numbers,
+    check_warmup,
 )
+from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
+from keras_davidnet.initializers import PyTorchUniform
+from keras_davidnet.layers import ConvBN, ResBlock
+from keras_davidnet.layers.augmentation import (
+    RandomHorizontalFlip,
+    RandomPadCrop,
+)
+from keras_davidnet.models.image_classifier import Classifier
+from keras_davidnet.optimizers import PyTorchSGD
+from keras_davidnet.schedules import PiecewiseLinear
 from keras_davidnet.validation.arrays import check_images
+
+
+def davidnet_optimizer(
+    steps_per_epoch: int = 97,
+    epochs: int = 24,
+    peak: float = 0.4,
+    momentum: float = 0.9,
+    weight_decay: float = 5e-4,
+    warmup: float | None = None,
+) -> PyTorchSGD:
+    """DavidNet's optimizer: Nesterov momentum under a triangular rate.
+
+    The rate rises from 0 to `peak` over the first fifth of the epochs and falls
+    to 0 at the end of the last; it changes at every step.
+
+    Args:
+        steps_per_epoch: Batches an epoch; 97 of 512 for CIFAR-10.
+        epochs: Length of the training.
+        peak: The highest rate, for the mean loss over a batch.
+        momentum: Nesterov momentum.
+        weight_decay: Coupled decay of all weights.
+        warmup: Fraction of the training in which the rate rises, in (0, 1); by
+            default `(epochs + 1) // 5` epochs.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    epochs = check_count("epochs", epochs)
+    peak = check_not_negative("peak", peak)
+    if warmup is None:
+        # Fewer than four epochs have no whole one to warm up in.
+        peak_epoch = (epochs + 1) // 5 or epochs / 5
+    else:
+        peak_epoch = check_warmup("warmup", warmup) * epochs
+    rate = PiecewiseLinear.from_epochs(
+        [0, peak_epoch, epochs], [0.0, peak, 0.0], steps_per_epoch
+    )
+    return PyTorchSGD(
+        rate, momentum=momentum, nesterov=True, weight_decay=weight_decay
+    )
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -77,14 +123,16 @@ class DavidNet(Classifier):
     ```
     """
 
+    default_optimizer = staticmethod(davidnet_optimizer)
+
     def __init__(
         self,
         num_classes: int = 10,
         width: int = 64,
         input_shape: tuple[int | None, int | None, int] = (32, 32, 3),
         include_top: bool = True,
-        mean: tuple[float, ...] = recipes.CIFAR10_MEAN,
-        std: tuple[float, ...] = recipes.CIFAR10_STD,
+        mean: tuple[float, ...] = CIFAR10_MEAN,
+        std: tuple[float, ...] = CIFAR10_STD,
         augmentation: str | keras.layers.Layer | None = "crop_flip",
         dropout: float = 0.05,
         logit_scale: float = 0.125,

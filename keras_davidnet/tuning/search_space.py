@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from keras_davidnet.augmentation import (
-    RandomCutout,
-    RandomHorizontalFlip,
-    RandomPadCrop,
-)
-from keras_davidnet.validation.arguments import (
+from keras_davidnet._checks import (
     check_count,
     check_fraction,
     check_not_negative,
     check_warmup,
+)
+from keras_davidnet.layers.augmentation import (
+    RandomCutout,
+    RandomHorizontalFlip,
+    RandomPadCrop,
 )
 
 AUGMENTATION = {

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_davidnet.validation.arguments import SMALLEST, too_small
+from keras_davidnet._checks import SMALLEST, too_small
 
 
 def check_images(name: str, images, channels: int) -> None:

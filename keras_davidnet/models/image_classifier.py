@@ -7,8 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_davidnet import recipes
-from keras_davidnet.replicas import check_strategy
+from keras_davidnet._distribution import check_strategy
 from keras_davidnet.validation.arrays import flat_labels
 from keras_davidnet.validation.streams import DataCheck
 
@@ -65,7 +64,7 @@ class Classifier(keras.Model):
             )
         self._own_loss = loss is None
         super().compile(
-            optimizer=optimizer or recipes.davidnet_optimizer(),
+            optimizer=optimizer or self.default_optimizer(),
             loss=loss or keras.losses.CategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"] if metrics is None else metrics,
             **kwargs,

@@ -1,4 +1,4 @@
-"""Optimizers."""
+"""SGD as PyTorch defines it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_davidnet.validation.arguments import (
+from keras_davidnet._checks import (
     check_momentum,
     check_not_negative,
 )

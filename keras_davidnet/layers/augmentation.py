@@ -10,8 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_davidnet.replicas import this_replica
-from keras_davidnet.validation.arguments import check_count
+from keras_davidnet._checks import check_count
+from keras_davidnet._distribution import this_replica
 
 
 class _RandomImageLayer(keras.layers.Layer):
