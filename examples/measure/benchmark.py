@@ -1,7 +1,7 @@
 """Measures how fast DavidNet trains, beside what one would pick instead.
 
-    python examples/benchmark.py
-    python examples/benchmark.py --backends tensorflow jax torch --widths 16
+    python examples/measure/benchmark.py
+    python examples/measure/benchmark.py --backends tensorflow jax --widths 16
 
 Each way to train has a process of its own, and those of one comparison take
 turns in an order drawn anew for each round, so that whatever else the machine
