@@ -67,7 +67,7 @@ def parse_arguments():
         description=__doc__.splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("recipe", help="its name, as for recipes.get()")
+    parser.add_argument("recipe", choices=recipes.names())
     parser.add_argument(
         "--data", help="path of CIFAR-10; without it, it is downloaded"
     )
