@@ -6,18 +6,8 @@ import warnings
 import keras
 
 from keras_davidnet.datasets import Batches
+from keras_davidnet.optimizers.grouped import members
 from keras_davidnet.schedules import PiecewiseLinear
-
-
-def members(
-    optimizer: keras.optimizers.Optimizer,
-) -> list[keras.optimizers.Optimizer]:
-    """The optimizers that a `MultiOptimizer` is made of; else the one itself.
-
-    Those inside of the loss scaler that `mixed_float16` puts around them.
-    """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    return getattr(optimizer, "optimizers", [optimizer])
 
 
 def rate_configs(optimizer: keras.optimizers.Optimizer) -> list:
