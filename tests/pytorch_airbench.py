@@ -124,7 +124,15 @@ def newton_schulz(x, steps, coefficients=(3.4445, -4.7750, 2.0315)):
 
 
 def muon_step(
-    w, v, g, rate, momentum=0.6, nesterov=True, steps=3, normalize=True
+    w,
+    v,
+    g,
+    rate,
+    momentum=0.6,
+    nesterov=True,
+    steps=3,
+    normalize=True,
+    epsilon=1e-7,
 ):
     """One step of Muon on arrays `(out, ...)`; the new weights and buffer."""
     v = momentum * v + g
@@ -132,7 +140,7 @@ def muon_step(
     if normalize:
         w = w * np.sqrt(len(w)) / np.linalg.norm(w)
     x = u.reshape(len(u), -1)
-    x = newton_schulz(x / (np.linalg.norm(x) + 1e-7), steps)
+    x = newton_schulz(x / (np.linalg.norm(x) + epsilon), steps)
     return w - rate * x.reshape(w.shape), v
 
 
@@ -169,8 +177,9 @@ def train(net, batches, bias_steps, summed):
     The whitening bias is frozen after `bias_steps`.
     """
     net.train()
+    batch = len(batches[0][0])
     sgd = torch.optim.SGD(
-        groups_of(net, len(batches[0][0]), summed), momentum=0.85, nesterov=True
+        groups_of(net, batch, summed), momentum=0.85, nesterov=True
     )
     whitening, *others = sgd.param_groups
     kernels = net.convolutions()
@@ -191,7 +200,12 @@ def train(net, batches, bias_steps, summed):
         sgd.step()
         for i, w in enumerate(kernels):
             new, buffers[i] = muon_step(
-                w.detach().numpy(), buffers[i], w.grad.numpy(), 0.24 * left
+                w.detach().numpy(),
+                buffers[i],
+                w.grad.numpy(),
+                0.24 * left,
+                # Beside a gradient so much larger, the same.
+                epsilon=1e-7 * batch if summed else 1e-7,
             )
             w.data.copy_(torch.from_numpy(new))
 

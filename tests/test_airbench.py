@@ -17,9 +17,9 @@ import pytorch_airbench  # noqa: E402
 
 # Pixels of 0..255, minus 127.5, over 64: exact in float32.
 MEAN, STD = (0.5,) * 3, (64 / 255,) * 3
-BATCH, STEPS_PER_EPOCH, EPOCHS, BIAS_EPOCHS = 16, 4, 5, 3
+BATCH, STEPS_PER_EPOCH, EPOCHS, BIAS_EPOCHS = 24, 4, 5, 3
 STEPS = STEPS_PER_EPOCH * EPOCHS
-SMALL = {"widths": (5, 6, 7), "input_shape": (13, 9, 3)}
+SMALL = {"widths": (16, 12, 14), "input_shape": (17, 19, 3)}
 
 KERAS_NAMES = {
     "weight": "kernel",
@@ -179,7 +179,7 @@ def test_kernels_start_from_identities():
 
 
 def test_adapting_is_on_the_normalised_images(rng):
-    images = pixels(rng, 100, 13, 9)
+    images = pixels(rng, 100, 17, 19)
     for dtype in ("uint8", "float32"):
         model = Airbench(mean=MEAN, std=STD, **SMALL)
         model.adapt(images.astype(dtype))
@@ -314,7 +314,7 @@ def test_the_recipes_numbers():
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_a_step_in_16_bits_is_finite(rng, dtype):
     model = Airbench(dtype=dtype, **SMALL)
-    images, labels = pixels(rng, 16, 13, 9), rng.integers(0, 10, 16)
+    images, labels = pixels(rng, 16, 17, 19), rng.integers(0, 10, 16)
     model.adapt(images)
     kernel = numbers_in(model)["whiten/kernel"]
     model.compile(optimizer())
@@ -377,7 +377,7 @@ np.savez(f"{folder}/found.npz", **found)
 
 
 def test_saved_it_goes_on_in_another_process(rng, tmp_path):
-    images, labels = pixels(rng, 16, 13, 9), rng.integers(0, 10, 16)
+    images, labels = pixels(rng, 16, 17, 19), rng.integers(0, 10, 16)
     model = Airbench(augmentation=None, views="mirror_translate", **SMALL)
     model.adapt(images)
     model.compile(optimizer())
@@ -393,12 +393,12 @@ def test_saved_it_goes_on_in_another_process(rng, tmp_path):
     assert found["iterations"] == 2
     # Of those that have reached 2 steps: biases, whitening, head and filters.
     rates = sorted(
-        16 * rate * (1 - 2 / steps)
+        BATCH * rate * (1 - 2 / steps)
         for rate, steps in (
             (0.053, 20),
             (0.053, 12),
             (0.67, 20),
-            (0.24 / 16, 20),
+            (0.24 / BATCH, 20),
         )
     )
     np.testing.assert_allclose(sorted(found["rates"]), rates, rtol=1e-5)
