@@ -1,4 +1,4 @@
-"""Parts for training small image nets fast, grown from DavidNet."""
+"""Train small image nets fast and exactly in Keras."""
 
 from keras_davidnet import datasets as datasets
 from keras_davidnet import recipes as recipes
@@ -6,15 +6,20 @@ from keras_davidnet.callbacks import (
     DecoupledWeightDecay as DecoupledWeightDecay,
 )
 from keras_davidnet.callbacks import Resume as Resume
+from keras_davidnet.initializers import Dirac as Dirac
 from keras_davidnet.initializers import PyTorchUniform as PyTorchUniform
 from keras_davidnet.layers import ConvBN as ConvBN
+from keras_davidnet.layers import ConvGroup as ConvGroup
+from keras_davidnet.layers import RandomCutout as RandomCutout
+from keras_davidnet.layers import RandomHorizontalFlip as RandomHorizontalFlip
+from keras_davidnet.layers import RandomPadCrop as RandomPadCrop
 from keras_davidnet.layers import ResBlock as ResBlock
-from keras_davidnet.layers.augmentation import RandomCutout as RandomCutout
-from keras_davidnet.layers.augmentation import (
-    RandomHorizontalFlip as RandomHorizontalFlip,
-)
-from keras_davidnet.layers.augmentation import RandomPadCrop as RandomPadCrop
+from keras_davidnet.layers import WhiteningConv2D as WhiteningConv2D
+from keras_davidnet.models import Airbench as Airbench
 from keras_davidnet.models import DavidNet as DavidNet
+from keras_davidnet.models import ImageClassifier as ImageClassifier
+from keras_davidnet.optimizers import GroupedOptimizer as GroupedOptimizer
+from keras_davidnet.optimizers import Muon as Muon
 from keras_davidnet.optimizers import PyTorchSGD as PyTorchSGD
 from keras_davidnet.schedules import PiecewiseLinear as PiecewiseLinear
 

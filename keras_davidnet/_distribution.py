@@ -1,38 +1,37 @@
-"""The replicas of `tf.distribute`, each of which sees its part of a batch."""
+"""`tf.distribute`: its replicas, and the strategies that Keras trains under."""
 
 import keras
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
+    def this_replica():
+        """The number of the calling replica, and how many replicas there are.
 
-def this_replica():
-    """The number of the replica that calls, and how many replicas there are.
-
-    0 and 1 where `tf.distribute` is not at work.  On other backends a layer
-    sees the whole batch, on however many devices it lies.
-    """
-    if keras.backend.backend() == "tensorflow":
+        A replica sees its part of the batch.
+        """
         context = tf.distribute.get_replica_context()
-        if context is not None:
-            return (
-                context.replica_id_in_sync_group,
-                context.num_replicas_in_sync,
+        if context is None:
+            return 0, 1
+        return context.replica_id_in_sync_group, context.num_replicas_in_sync
+
+    def check_strategy(model: keras.Model) -> None:
+        """ValueError if Keras cannot train under the model's strategy."""
+        strategy = model.distribute_strategy
+        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            raise ValueError(
+                "Keras 3 does not train under MultiWorkerMirroredStrategy. Use "
+                "MirroredStrategy for the devices of one machine. For several "
+                "machines set KERAS_BACKEND=jax and, in each process, call "
+                "keras.distribution.initialize() and, in the scope of "
+                "keras.distribution.DataParallel(), make the model and fit it. "
+                f"Received: strategy={strategy}"
             )
-    return 0, 1
+else:
 
+    def this_replica():
+        """A layer sees the whole batch, on however many devices it lies."""
+        return 0, 1
 
-def check_strategy(model: keras.Model) -> None:
-    """Raises a ValueError if Keras can not train under the model's strategy."""
-    if keras.backend.backend() != "tensorflow":
-        return
-    strategy = model.distribute_strategy
-    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        raise ValueError(
-            "Keras 3 does not train under MultiWorkerMirroredStrategy. Use "
-            "MirroredStrategy for the devices of one machine. For several "
-            "machines set KERAS_BACKEND=jax and, in each process, call "
-            "keras.distribution.initialize() and, in the scope of "
-            "keras.distribution.DataParallel(), make the model and fit it. "
-            f"Received: strategy={strategy}"
-        )
+    def check_strategy(model: keras.Model) -> None:
+        """Every distribution of these backends trains."""

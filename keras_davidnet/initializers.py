@@ -1,6 +1,8 @@
 """Weight initializers."""
 
 import keras
+import numpy as np
+from keras import ops
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -27,6 +29,52 @@ class PyTorchUniform(keras.initializers.VarianceScaling):
 
     def get_config(self) -> dict:
         return {"seed": super().get_config()["seed"]}
+
+
+@keras.saving.register_keras_serializable("keras_davidnet")
+class Dirac(PyTorchUniform):
+    """Makes a convolution pass its input channels on, as far as it can.
+
+    The first `min(in, out)` filters are the identity: zero but for a one at
+    the kernel's center, filter `i` on channel `i`.  They are what
+    `torch.nn.init.dirac_` sets.  The other filters are drawn as by
+    `PyTorchUniform`.  airbench (Jordan, 2024,
+    [arXiv:2404.00498](https://arxiv.org/abs/2404.00498)) starts all its 3x3
+    convolutions so.
+
+    For kernels of shape `(*spatial, in, out)`, of at least one spatial
+    dimension.
+
+    Args:
+        seed: As for `PyTorchUniform`.
+
+    Raises:
+        ValueError: When called, if the shape is not a convolution kernel's.
+
+    Example:
+
+    ```python
+    keras.layers.Conv2D(64, 3, kernel_initializer=Dirac())
+    ```
+    """
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        if len(shape) < 3:
+            raise ValueError(
+                "Dirac takes the shape of a convolution kernel, (*spatial, in, "
+                f"out). Received: shape={tuple(shape)}"
+            )
+        drawn = super().__call__(shape, dtype=dtype, **kwargs)
+        *spatial, channels, filters = shape
+        identity = np.zeros(shape)
+        identity[tuple(size // 2 for size in spatial)] = np.eye(
+            channels, filters
+        )
+        return ops.where(
+            np.arange(filters) < min(channels, filters),
+            ops.cast(identity, drawn.dtype),
+            drawn,
+        )
 
 
 def clone_initializer(initializer, index: int = 0):

@@ -67,6 +67,11 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
         check_count("steps_per_epoch", steps_per_epoch)
         return cls([knot * steps_per_epoch for knot in knots], values, name)
 
+    def shifted(self, steps: int) -> "PiecewiseLinear":
+        """The same rate, `steps` later."""
+        knots = [knot + steps for knot in self.knots]
+        return PiecewiseLinear(knots, self.values, self.name)
+
     def __call__(self, step):
         knots = ops.convert_to_tensor(self.knots, "float32")
         values = ops.convert_to_tensor(self.values, "float32")

@@ -1,4 +1,11 @@
-"""The building blocks of DavidNet, ready for nets of other shapes."""
+"""The building blocks of the nets, ready for nets of other shapes."""
 
+from keras_davidnet.layers.augmentation import RandomCutout as RandomCutout
+from keras_davidnet.layers.augmentation import (
+    RandomHorizontalFlip as RandomHorizontalFlip,
+)
+from keras_davidnet.layers.augmentation import RandomPadCrop as RandomPadCrop
 from keras_davidnet.layers.conv_bn import ConvBN as ConvBN
+from keras_davidnet.layers.conv_group import ConvGroup as ConvGroup
 from keras_davidnet.layers.res_block import ResBlock as ResBlock
+from keras_davidnet.layers.whitening import WhiteningConv2D as WhiteningConv2D

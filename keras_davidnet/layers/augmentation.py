@@ -5,6 +5,7 @@ precision and with XLA or without, which on TensorFlow holds for no draw of
 floats (`keras.layers.RandomFlip` and `Dropout` make those).
 """
 
+import re
 from typing import Any
 
 import keras
@@ -176,3 +177,60 @@ class RandomCutout(_RandomImageLayer):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "size": self.size}
+
+
+_WORDS = {
+    "crop": RandomPadCrop,
+    "flip": RandomHorizontalFlip,
+    "cutout": RandomCutout,
+}
+
+
+def check_augmentation(name: str, value) -> None:
+    """Raises a ValueError unless `value` names augmentation layers."""
+    if value != "none" and not all(
+        re.fullmatch(r"(crop|cutout)\d*|flip", str(word))
+        for word in str(value).split("_")
+    ):
+        raise ValueError(
+            f'`{name}` must be "none" or some of {list(_WORDS)}, joined by '
+            'underscores, with a size if need be, such as "crop2_flip". '
+            f"Received: {name}={value!r}"
+        )
+
+
+def get_augmentation(
+    identifier: str | keras.layers.Layer | None, channels: int, dtype: Any
+) -> keras.layers.Layer | None:
+    """The layer that an augmentation's name stands for.
+
+    `"crop_flip_cutout"` is `RandomPadCrop(4)`, `RandomHorizontalFlip()` and
+    `RandomCutout(8)`, one after the other; a number after a word is the size,
+    as in `"crop2"`.  `"none"` is None.
+
+    Args:
+        identifier: A name; a layer and None are returned as they are.
+        channels: Of the images.
+        dtype: Of the layers that are made.
+
+    Raises:
+        ValueError: If there is no augmentation of that name.
+        TypeError: If `identifier` is neither a string nor a layer nor None.
+    """
+    if isinstance(identifier, keras.layers.Layer | None):
+        return identifier
+    if not isinstance(identifier, str):
+        raise TypeError(
+            "`augmentation` must be a Keras layer, a name or None. "
+            f"Received: augmentation={identifier!r}"
+        )
+    check_augmentation("augmentation", identifier)
+    if identifier == "none":
+        return None
+    layers = []
+    for word in identifier.split("_"):
+        name, size = re.fullmatch(r"([a-z]+)(\d*)", word).groups()
+        layers.append(_WORDS[name](*([int(size)] if size else []), dtype=dtype))
+    return keras.Sequential(
+        [keras.Input((None, None, channels)), *layers], name="augmentation"
+    )

@@ -1,3 +1,7 @@
 """The nets."""
 
+from keras_davidnet.models.airbench import Airbench as Airbench
 from keras_davidnet.models.davidnet import DavidNet as DavidNet
+from keras_davidnet.models.image_classifier import (
+    ImageClassifier as ImageClassifier,
+)

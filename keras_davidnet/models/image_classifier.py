@@ -1,210 +1,238 @@
-"""How a net is trained, evaluated and exported: from raw images to classes."""
+"""The shell that all nets of this family share, from raw images to logits."""
 
 from collections.abc import Callable
-from os import PathLike
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_davidnet._distribution import check_strategy
-from keras_davidnet.validation.arrays import flat_labels
-from keras_davidnet.validation.streams import DataCheck
+from keras_davidnet._checks import (
+    check_config,
+    check_count,
+    check_fraction,
+    check_image_shape,
+    check_images,
+    check_not_negative,
+    check_numbers,
+)
+from keras_davidnet.initializers import clone_initializer
+from keras_davidnet.layers.augmentation import get_augmentation
+from keras_davidnet.models.classifier import Classifier
+from keras_davidnet.models.views import VIEWS, weighted_views
 
 
-class Classifier(keras.Model):
-    """A model with the recipe for its defaults, and a look at its data.
+class ImageClassifier(Classifier):
+    """Normalisation, augmentation, a body, a head, views: the common shell.
 
-    A subclass is the net itself.  It has `input_shape`, `num_classes`,
-    `include_top`, `std` and `label_smoothing`, as `DavidNet` explains them,
-    and gives the logits.
+    Raw images are normalised, augmented when training, passed through the
+    layers of `body`, pooled by their global maximum and mapped to logits by a
+    linear layer without bias.  Inference averages the logits over `views`.
+
+    A subclass sets `smallest` and `default_optimizer`, makes the layers of its
+    body after `super().__init__()`, names them in `body`, and ends its
+    constructor with `self.finish(kernel_initializer)`.
+
+    Args:
+        num_classes: Number of classes, at least 2.
+        input_shape: `(height, width, channels)` of the images; height and
+            width may be None.
+        include_top: Whether the pooling and the linear layer are there; a net
+            without them is a backbone and gives the feature map.
+        mean: Per-channel mean of the training images scaled to [0, 1].
+        std: Per-channel standard deviation, on the same scale.
+        augmentation: A layer that sees the normalised images when training; or
+            some of `crop`, `flip` and `cutout` joined by underscores, such as
+            `"crop_flip"`; or None.
+        logit_scale: Factor on the logits.
+        label_smoothing: Of the model's own loss when training, in `[0, 1)`; in
+            evaluation the loss is the plain cross entropy.
+        views: What inference averages: None for the image alone, `"mirror"`
+            for the image and its mirror image, `"mirror_translate"` for these
+            and four copies moved by a pixel.  It may be set later.
+        **kwargs: Of `keras.Model`: `name`, `dtype`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        TypeError: If `augmentation` is neither a layer nor a string nor None.
     """
 
-    # Whether the loss is the model's own; `compile` decides.
-    _own_loss = False
+    # Smallest height and width of the images.
+    smallest = 1
 
-    def compile(
+    def __init__(
         self,
-        optimizer: str | keras.optimizers.Optimizer | None = None,
-        loss: str | Callable | None = None,
-        *,
-        metrics: list | None = None,
+        num_classes: int,
+        input_shape: tuple[int | None, int | None, int],
+        include_top: bool,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        augmentation: str | keras.layers.Layer | None,
+        logit_scale: float,
+        label_smoothing: float,
+        views: str | None,
         **kwargs: Any,
-    ) -> None:
-        """Configures training; every part not given is the recipe's.
-
-        Args:
-            optimizer: By default `recipes.davidnet_optimizer()`, which counts
-                on 24 epochs of 97 steps.
-            loss: By default cross entropy of the logits against sparse labels
-                of shape `(batch,)` or `(batch, 1)`, with the model's
-                `label_smoothing` in training.
-            metrics: By default accuracy.
-            **kwargs: As for `keras.Model.compile`.
-
-        Raises:
-            ValueError: If the model has no top and no loss is given, or if it
-                has `label_smoothing` and a loss is given, or if it was made
-                under `tf.distribute.MultiWorkerMirroredStrategy`, which Keras
-                3 can not train under.
-        """
-        check_strategy(self)
-        if loss is None and not self.include_top:
-            raise ValueError(
-                "A DavidNet without its top has no loss of its own: give one "
-                "to compile(), or put a head on the net and compile that. "
-                "Received: loss=None, include_top=False"
-            )
-        if loss is not None and self.label_smoothing:
-            raise ValueError(
-                "`label_smoothing` belongs to the model's own loss: build the "
-                "model without it, or compile without `loss`. "
-                f"Received: label_smoothing={self.label_smoothing}, "
-                f"loss={loss!r}"
-            )
-        self._own_loss = loss is None
-        super().compile(
-            optimizer=optimizer or self.default_optimizer(),
-            loss=loss or keras.losses.CategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"] if metrics is None else metrics,
-            **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_classes = check_count("num_classes", num_classes, 2)
+        self.image_shape = check_image_shape(
+            "input_shape", input_shape, self.smallest
         )
-        # Loading finds the state of built optimizers only.
-        self.optimizer.build(self.trainable_variables)
-
-    def get_compile_config(self):
-        config = super().get_compile_config()
-        if self._own_loss:
-            config["loss"] = None
-        return config
-
-    def compile_from_config(self, config):
-        self.compile(**keras.saving.deserialize_keras_object(config))
-
-    def fit(
-        self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        validation_split=0.0,
-        validation_data=None,
-        **kwargs,
-    ):
-        """`keras.Model.fit`, after a look at the data.
-
-        Arrays are checked whole, of a `tf.data.Dataset` or a generator the
-        type and the first batch; the same for `validation_data`, `evaluate`
-        and `predict`.  The order of the data is the same as without.
-
-        Raises:
-            ValueError: If images or labels are not what the model takes: of
-                another shape or dtype, empty, not finite, already scaled, or
-                labels out of range.
-            TypeError: If they are no arrays and no stream of batches.
-        """
-        with DataCheck(self) as check:
-            x = check(x, y)
-            if validation_data is not None:
-                validation_data = check.validation(validation_data)
-            return super().fit(
-                x,
-                y,
-                batch_size,
-                epochs,
-                verbose,
-                callbacks,
-                validation_split,
-                validation_data,
-                **kwargs,
+        channels = self.image_shape[2]
+        self.include_top = include_top
+        self.mean = tuple(check_numbers("mean", mean))
+        self.std = tuple(check_numbers("std", std))
+        if not len(self.mean) == len(self.std) == channels:
+            raise ValueError(
+                "`mean` and `std` must hold one number for each of the "
+                f"{channels} channels. Received: mean={mean}, std={std}"
             )
+        if min(self.std) <= 0:
+            raise ValueError(f"`std` must be positive. Received: std={std}")
+        self.logit_scale = check_not_negative("logit_scale", logit_scale)
+        self.label_smoothing = check_fraction(
+            "label_smoothing", label_smoothing
+        )
+        self.views = views
+        # In float32: the 8 bits of a bfloat16 hold the pixels, but not their
+        # distance from the mean.
+        self.normalization = keras.layers.Rescaling(
+            scale=[1 / (255 * s) for s in self.std],
+            offset=[-m / s for m, s in zip(self.mean, self.std, strict=True)],
+            dtype="float32",
+            name="normalization",
+        )
+        # A word stays a word in the config: its layers take the precision of
+        # whatever model is made from it.
+        self._augmentation_word = (
+            augmentation if isinstance(augmentation, str) else None
+        )
+        self.augmentation = get_augmentation(
+            augmentation, channels, self.dtype_policy
+        )
 
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        """`keras.Model.evaluate`, after a look at the data, as in `fit`."""
-        # From within fit, where all has been checked.
-        if kwargs.get("_use_cached_eval_dataset"):
-            return super().evaluate(x, y, *args, **kwargs)
-        with DataCheck(self) as check:
-            return super().evaluate(check(x, y), y, *args, **kwargs)
+    def finish(self, kernel_initializer: str | Callable) -> None:
+        """Adds the head and builds all layers; ends a subclass's constructor.
 
-    def predict(self, x, *args, **kwargs):
-        """`keras.Model.predict`, after a look at the images, as in `fit`."""
-        with DataCheck(self, labelled=False) as check:
-            return super().predict(check(x), *args, **kwargs)
-
-    def export(
-        self,
-        filepath: str | PathLike,
-        format: str = "tf_saved_model",
-        verbose: bool | None = None,
-        input_signature: list | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Exports the net for inference, from raw uint8 images to logits.
-
-        The exported net computes in float32: one that was trained in mixed
-        precision gives the predictions of the float32 net of its weights.
-
-        Args:
-            filepath: Where to; a name in `.tflite` for `"litert"`.
-            format: `"tf_saved_model"`, `"litert"`, `"onnx"`, or another that
-                `keras.Model.export` knows.
-            verbose: As for `keras.Model.export`.
-            input_signature: By default one input, `images`, uint8, of the
-                model's `input_shape` and any batch size.
-            **kwargs: As for `keras.Model.export`.
+        With its weights there from the start, a model can be summarised,
+        loaded into and backed up before it has seen an image.
         """
-        if self.dtype_policy.name != "float32":
-            # 16 bits give other logits, and Keras's ONNX export wants float32.
-            net = self.from_config({**self.get_config(), "dtype": "float32"})
-            net.set_weights(self.get_weights())
-            net.export(filepath, format, verbose, input_signature, **kwargs)
+        if self.include_top:
+            self.pool = keras.layers.GlobalMaxPooling2D(
+                data_format="channels_last",
+                dtype=self.dtype_policy,
+                name="pool",
+            )
+            self.linear = keras.layers.Dense(
+                self.num_classes,
+                use_bias=False,
+                kernel_initializer=clone_initializer(kernel_initializer),
+                trainable=self.trainable,
+                dtype=self.dtype_policy,
+                name="linear",
+            )
+        self.build((None, *self.image_shape))
+
+    @property
+    def body(self) -> tuple[keras.layers.Layer, ...]:
+        """The layers between the normalised images and the pooling."""
+        raise NotImplementedError
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """`(None, height, width, channels)`."""
+        return (None, *self.image_shape)
+
+    @property
+    def views(self) -> str | None:
+        return self._views
+
+    @views.setter
+    def views(self, views):
+        if views not in VIEWS:
+            raise ValueError(
+                f"`views` must be one of {VIEWS}. Received: views={views!r}"
+            )
+        if views and not self.include_top:
+            raise ValueError(
+                "`views` averages logits, which a net without its top does not "
+                f"have. Received: views={views!r}, include_top=False"
+            )
+        if views == "mirror_translate" and None in self.image_shape:
+            raise ValueError(
+                "To move the images they must be of a known height and width. "
+                f"Received: views={views!r}, input_shape={self.image_shape}"
+            )
+        self._views = views
+        # The compiled steps have the old views in them.
+        self.test_function = self.predict_function = None
+
+    def build(self, input_shape):
+        if self.built:
             return
-        if input_signature is None:
-            shape = (None, *self.input_shape)
-            input_signature = [
-                keras.InputSpec(dtype="uint8", shape=shape, name="images")
-            ]
-        super().export(filepath, format, verbose, input_signature, **kwargs)
+        self.normalization.build(input_shape)
+        if self.augmentation is not None:
+            # A symbolic call builds any layer, one without `build` included.
+            self.augmentation(keras.Input(input_shape[1:]), training=False)
+        shape = input_shape
+        for layer in self.body:
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+        if self.include_top:
+            self.pool.build(shape)
+            self.linear.build(self.pool.compute_output_shape(shape))
 
-    # Keras hands a step the data, and on JAX the state before it.
+    def call(self, images, training=False):
+        check_images("images", images, self.image_shape[2], self.smallest)
+        x = self.normalization(images)
+        if training:
+            if self.augmentation is not None:
+                x = self.augmentation(x, training=True)
+            return self._forward(x, training)
+        return sum(
+            weight * self._forward(view, training)
+            for weight, view in weighted_views(self.views, x)
+        )
 
-    def train_step(self, *args):
-        *state, data = args
-        rate = self._learning_rate(*state)
-        result = super().train_step(*state, self._prepare(data))
-        if rate is not None:
-            logs = result[0] if state else result
-            logs["learning_rate"] = rate
-        return result
+    def _forward(self, x, training):
+        for layer in self.body:
+            x = layer(x, training=training)
+        if not self.include_top:
+            return x
+        # Softmax and loss want float32 under any precision.
+        logits = ops.cast(self.linear(self.pool(x)), self.variable_dtype)
+        return self.logit_scale * logits
 
-    def _learning_rate(self, state=None):
-        """The rate of the step to come; None if the optimizer has not one."""
-        variables = self.optimizer.variables
-        # On JAX the optimizer's variables stand in the state.
-        values = zip(variables, state[2], strict=True) if state else ()
-        with keras.StatelessScope(values):
-            rate = getattr(self.optimizer, "learning_rate", None)
-            return None if rate is None else ops.convert_to_tensor(rate)
+    def compute_output_shape(self, input_shape):
+        if self.include_top:
+            return (input_shape[0], self.num_classes)
+        shape = input_shape
+        for layer in self.body:
+            shape = layer.compute_output_shape(shape)
+        return shape
 
-    def test_step(self, *args):
-        *state, data = args
-        return super().test_step(*state, self._prepare(data))
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "input_shape": self.image_shape,
+            "include_top": self.include_top,
+            "mean": self.mean,
+            "std": self.std,
+            "augmentation": self._augmentation_word
+            or (
+                self.augmentation and keras.layers.serialize(self.augmentation)
+            ),
+            "logit_scale": self.logit_scale,
+            "label_smoothing": self.label_smoothing,
+            "views": self.views,
+        }
 
-    def _prepare(self, data):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if self._own_loss:
-            y = flat_labels(y)
-        return x, y, sample_weight
-
-    def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
-        if self._own_loss:
-            y = ops.one_hot(flat_labels(y), self.num_classes, dtype="float32")
-            if training:
-                smoothing = self.label_smoothing
-                y = y * (1 - smoothing) + smoothing / self.num_classes
-        return super().compute_loss(x, y, y_pred, sample_weight, training)
+    @classmethod
+    def from_config(cls, config):
+        check_config(cls, config)
+        config = dict(config)
+        if isinstance(config.get("augmentation"), dict):
+            config["augmentation"] = keras.layers.deserialize(
+                config["augmentation"]
+            )
+        return super().from_config(config)

@@ -1,3 +1,7 @@
 """Optimizers."""
 
+from keras_davidnet.optimizers.grouped import (
+    GroupedOptimizer as GroupedOptimizer,
+)
+from keras_davidnet.optimizers.muon import Muon as Muon
 from keras_davidnet.optimizers.pytorch_sgd import PyTorchSGD as PyTorchSGD

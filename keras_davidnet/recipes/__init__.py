@@ -1,7 +1,42 @@
-"""The published recipes."""
+"""The published recipes: `get(name)` gives one, `names()` lists them."""
 
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN as CIFAR10_MEAN
 from keras_davidnet.datasets.cifar10 import CIFAR10_STD as CIFAR10_STD
+from keras_davidnet.models.airbench import (
+    airbench_optimizer as airbench_optimizer,
+)
 from keras_davidnet.models.davidnet import (
     davidnet_optimizer as davidnet_optimizer,
 )
+from keras_davidnet.recipes.airbench import AIRBENCH94_MUON
+from keras_davidnet.recipes.davidnet import DAVIDNET, DAVIDNET_TF
+from keras_davidnet.recipes.recipe import Recipe as Recipe
+from keras_davidnet.recipes.recipe import Result as Result
+
+_RECIPES = {
+    recipe.name: recipe for recipe in (DAVIDNET, DAVIDNET_TF, AIRBENCH94_MUON)
+}
+
+
+def names() -> list[str]:
+    """The names of all recipes."""
+    return list(_RECIPES)
+
+
+def get(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        ValueError: If there is none.
+
+    Example:
+
+    ```python
+    recipe = recipes.get("airbench94_muon")
+    ```
+    """
+    if name not in _RECIPES:
+        raise ValueError(
+            f"`name` must be one of {names()}. Received: name={name!r}"
+        )
+    return _RECIPES[name]

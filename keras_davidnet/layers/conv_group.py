@@ -1,0 +1,137 @@
+"""The convolution group of airbench's nets."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from keras_davidnet._checks import (
+    check_count,
+    check_momentum,
+    check_not_negative,
+)
+from keras_davidnet.initializers import Dirac, clone_initializer
+from keras_davidnet.layers.batch_norm import FusedBatchNormalization
+
+
+@keras.saving.register_keras_serializable("keras_davidnet")
+class ConvGroup(keras.layers.Layer):
+    """Two or three convolutions, the first one pooled, as airbench has them.
+
+    With 3x3 convolutions of `filters` filters without bias, and batch
+    normalizations `bn` without scale:
+
+    - `h = act(bn1(max_pool(conv1(x))))`
+    - `residual=False`: `act(bn2(conv2(h)))`
+    - `residual=True`: `act(bn3(conv3(act(bn2(conv2(h))))) + h)`
+
+    Input: `(batch, height, width, channels)`.  Output: `(batch, height // 2,
+    width // 2, filters)`.
+
+    Args:
+        filters: Number of output channels.
+        residual: Whether the group has the third convolution and the sum, as
+            the nets for 96% have.
+        activation: Name or function of the activation.
+        kernel_initializer: Name, instance or class of the initializer; a seed
+            of `s` gives the kernels `s`, `s + 1` and `s + 2`.
+        momentum: Of the moving statistics, `new = momentum * old + (1 -
+            momentum) * batch` (PyTorch writes 0.4 for this 0.6).
+        epsilon: Added to the variance.
+        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+
+    ```python
+    images = keras.Input((31, 31, 24))
+    x = ConvGroup(64)(images)  # (batch, 15, 15, 64)
+    ```
+
+    References:
+        - [Jordan, 2024](https://arxiv.org/abs/2404.00498)
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        residual: bool = False,
+        activation: str | Callable = "gelu",
+        kernel_initializer: str | Callable = Dirac,
+        momentum: float = 0.6,
+        epsilon: float = 1e-12,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.filters = check_count("filters", filters)
+        self.residual = residual
+        self.activation = keras.activations.get(activation)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.momentum = check_momentum("momentum", momentum)
+        self.epsilon = check_not_negative("epsilon", epsilon)
+        # Keras hands `trainable` on when it is set, but not when it is given.
+        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
+        self.pool = keras.layers.MaxPooling2D(
+            2, data_format="channels_last", name="pool", dtype=self.dtype_policy
+        )
+        for index in range(3 if residual else 2):
+            conv = keras.layers.Conv2D(
+                self.filters,
+                3,
+                padding="same",
+                use_bias=False,
+                data_format="channels_last",
+                kernel_initializer=clone_initializer(
+                    self.kernel_initializer, index
+                ),
+                name=f"conv{index + 1}",
+                **common,
+            )
+            norm = FusedBatchNormalization(
+                momentum=self.momentum,
+                epsilon=self.epsilon,
+                scale=False,
+                name=f"bn{index + 1}",
+                **common,
+            )
+            setattr(self, conv.name, conv)
+            setattr(self, norm.name, norm)
+
+    def build(self, input_shape):
+        self.conv1.build(input_shape)
+        shape = self.compute_output_shape(input_shape)
+        self.bn1.build(shape)
+        self.conv2.build(shape)
+        self.bn2.build(shape)
+        if self.residual:
+            self.conv3.build(shape)
+            self.bn3.build(shape)
+
+    def call(self, inputs, training=False):
+        x = self.pool(self.conv1(inputs))
+        x = h = self.activation(self.bn1(x, training=training))
+        x = self.activation(self.bn2(self.conv2(x), training=training))
+        if self.residual:
+            x = self.bn3(self.conv3(x), training=training)
+            x = self.activation(x + h)
+        return x
+
+    def compute_output_shape(self, input_shape):
+        return self.pool.compute_output_shape(
+            self.conv1.compute_output_shape(input_shape)
+        )
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "residual": self.residual,
+            "activation": keras.activations.serialize(self.activation),
+            "kernel_initializer": keras.initializers.serialize(
+                self.kernel_initializer
+            ),
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+        }

@@ -1,0 +1,251 @@
+"""airbench's net, which whitens patches and starts from identities."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from keras_davidnet._checks import (
+    as_array,
+    check_count,
+    check_finite,
+    check_images,
+)
+from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
+from keras_davidnet.layers import ConvGroup, WhiteningConv2D
+from keras_davidnet.models.image_classifier import ImageClassifier
+from keras_davidnet.optimizers import GroupedOptimizer, Muon, PyTorchSGD
+from keras_davidnet.schedules import PiecewiseLinear
+
+
+def airbench_optimizer(
+    steps_per_epoch: int = 25,
+    epochs: int = 8,
+    batch_size: int = 2000,
+    filters_rate: float = 0.24,
+    bias_rate: float = 0.053,
+    head_rate: float = 0.67,
+    weight_decay: float = 2e-6,
+    whitening_epochs: int = 3,
+) -> GroupedOptimizer:
+    """airbench94_muon's optimizer: Muon on the filters, SGD on the rest.
+
+    All rates fall linearly to 0, from the first step to the last of the
+    epochs; that of the whitening's bias over the first `whitening_epochs`.
+    The numbers of SGD are those of the source, which sums the loss over the
+    batch: the rate for the mean loss is `batch_size` times as high, and the
+    coupled decay `weight_decay` over the source's rate.
+
+    Args:
+        steps_per_epoch: Number of batches per epoch; 25 of 2000 for CIFAR-10.
+        epochs: Number of epochs.
+        batch_size: Number of images per batch.
+        filters_rate: Muon's rate at the first step, for the 3x3 kernels.
+        bias_rate: SGD's, for the biases and the summed loss.
+        head_rate: SGD's, for the linear layer and the summed loss.
+        weight_decay: SGD's decay, per image of the batch.
+        whitening_epochs: Number of epochs that train the whitening's bias.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    check_count("steps_per_epoch", steps_per_epoch)
+    check_count("batch_size", batch_size)
+    epochs = check_count("epochs", epochs)
+    whitening_epochs = min(
+        epochs, check_count("whitening_epochs", whitening_epochs)
+    )
+
+    def falling(rate, epochs):
+        return PiecewiseLinear.from_epochs(
+            [0, epochs], [rate, 0.0], steps_per_epoch
+        )
+
+    def sgd(rate, epochs, name):
+        return PyTorchSGD(
+            falling(rate * batch_size, epochs),
+            momentum=0.85,
+            nesterov=True,
+            weight_decay=weight_decay / rate,
+            name=name,
+        )
+
+    return GroupedOptimizer(
+        sgd(bias_rate, epochs, "biases"),
+        {
+            "(.*/)?whiten/bias": sgd(bias_rate, whitening_epochs, "whitening"),
+            "(.*/)?linear/kernel": sgd(head_rate, epochs, "head"),
+            r"(.*/)?group\d/conv\d/kernel": Muon(
+                falling(filters_rate, epochs),
+                momentum=0.6,
+                ns_steps=3,
+                normalize_weights=True,
+                name="filters",
+            ),
+        },
+        name="airbench",
+    )
+
+
+# PyTorch's default for the bias of such a convolution.
+_WHITENING_BIAS = keras.initializers.RandomUniform(-(12**-0.5), 12**-0.5)
+# Of standard deviation 1.
+_HEAD = keras.initializers.RandomUniform(-(3**0.5), 3**0.5)
+
+
+@keras.saving.register_keras_serializable("keras_davidnet")
+class Airbench(ImageClassifier):
+    """airbench's net, from raw images to logits.
+
+    A `WhiteningConv2D` of 2x2 patches and its activation, then a `ConvGroup`
+    for each of `widths`, then global max pooling, a linear layer without bias,
+    and the logits times `logit_scale`.  With the default widths and 10 classes
+    it has 1,971,640 weights, 288 of them frozen.  Call `adapt` before training.
+
+    Input: `(batch, height, width, channels)`, raw images in 0..255, uint8 or
+    float; the model normalises them itself.  Any height and width of at least
+    9 pixels will do.  Output: `(batch, num_classes)`, the logits; or, without
+    the top, the last group's feature map.  The defaults, and those of
+    `compile()`, are airbench94_muon's.
+
+    Args:
+        widths: Number of filters of each of the three groups: `(64, 256, 256)`
+            for 94%, `(128, 384, 384)` for 95%, `(128, 384, 512)` for 96%.
+        residual: Whether each group has a third convolution and a sum, as for
+            96%.
+        momentum: Of the batch normalizations' moving statistics.
+        whitening_bias_initializer: Of the whitening's bias; by default
+            uniform within `1 / sqrt(12)`.
+        head_initializer: Of the linear layer; by default uniform within
+            `sqrt(3)`.
+        num_classes, input_shape, include_top, mean, std, augmentation,
+            logit_scale, label_smoothing, views: As for `ImageClassifier`.
+        **kwargs: Of `keras.Model`: `name`, `dtype`.
+
+    Raises:
+        ValueError: If an argument is out of its range; when training, if
+            `adapt` was never called.
+        TypeError: If `augmentation` is neither a layer nor a string nor None.
+
+    Example:
+
+    ```python
+    model = Airbench()
+    model.adapt(x_train[:5000])
+    model.compile()
+    model.fit(train_ds, epochs=8, validation_data=test_ds)
+    ```
+
+    References:
+        - [Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU](
+          https://arxiv.org/abs/2404.00498)
+        - [cifar10-airbench](https://github.com/KellerJordan/cifar10-airbench)
+    """
+
+    # 9 pixels are 8 whitened ones, which three poolings halve to one.
+    smallest = 9
+    default_optimizer = staticmethod(airbench_optimizer)
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        widths: Sequence[int] = (64, 256, 256),
+        residual: bool = False,
+        input_shape: tuple[int | None, int | None, int] = (32, 32, 3),
+        include_top: bool = True,
+        mean: tuple[float, ...] = CIFAR10_MEAN,
+        std: tuple[float, ...] = CIFAR10_STD,
+        augmentation: str | keras.layers.Layer | None = "crop2",
+        momentum: float = 0.6,
+        whitening_bias_initializer: str | Callable = _WHITENING_BIAS,
+        head_initializer: str | Callable = _HEAD,
+        logit_scale: float = 1 / 256,
+        label_smoothing: float = 0.2,
+        views: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(
+            num_classes,
+            input_shape,
+            include_top,
+            mean,
+            std,
+            augmentation,
+            logit_scale,
+            label_smoothing,
+            views,
+            **kwargs,
+        )
+        if not isinstance(widths, list | tuple) or len(widths) != 3:
+            raise ValueError(
+                "`widths` must be three numbers of filters. "
+                f"Received: widths={widths!r}"
+            )
+        self.widths = tuple(check_count("widths", width) for width in widths)
+        self.residual = residual
+        self.head_initializer = keras.initializers.get(head_initializer)
+        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
+        self.whiten = WhiteningConv2D(
+            bias_initializer=whitening_bias_initializer,
+            name="whiten",
+            **common,
+        )
+        self.whitening_bias_initializer = self.whiten.bias_initializer
+        self.activation = keras.layers.Activation(
+            "gelu", dtype=self.dtype_policy, name="activation"
+        )
+        self.group1, self.group2, self.group3 = (
+            ConvGroup(
+                width,
+                residual,
+                momentum=momentum,
+                name=f"group{index}",
+                **common,
+            )
+            for index, width in enumerate(self.widths, 1)
+        )
+        self.momentum = self.group1.momentum
+        self.finish(self.head_initializer)
+
+    @property
+    def body(self):
+        groups = self.group1, self.group2, self.group3
+        return (self.whiten, self.activation, *groups)
+
+    def adapt(self, images) -> None:
+        """Computes the whitening's filters.
+
+        Args:
+            images: Raw training images, `(n, height, width, channels)`; the
+                first 5,000 in the recipes.
+
+        Raises:
+            ValueError: If they are not such images, or too few, or constant.
+        """
+        images = as_array("images", images)
+        check_images("images", images, self.image_shape[2], self.smallest)
+        check_finite("images", images)
+        self.whiten.adapt(self.normalization(images))
+
+    def make_train_function(self, force=False):
+        # Before the first step, whoever takes it.
+        if not self.whiten.adapted:
+            raise ValueError(
+                "The net's whitening has no filters yet: call "
+                "`model.adapt(images)` with training images before training. "
+                f"Received: {self.whiten.name}.adapted=False"
+            )
+        return super().make_train_function(force)
+
+    def get_config(self) -> dict:
+        serialize = keras.initializers.serialize
+        return {
+            **super().get_config(),
+            "widths": self.widths,
+            "residual": self.residual,
+            "momentum": self.momentum,
+            "whitening_bias_initializer": serialize(
+                self.whitening_bias_initializer
+            ),
+            "head_initializer": serialize(self.head_initializer),
+        }

@@ -1,0 +1,28 @@
+"""The recipes of DavidNet."""
+
+from keras_davidnet.models import DavidNet
+from keras_davidnet.models.davidnet import davidnet_optimizer
+from keras_davidnet.recipes.recipe import Recipe, Result
+
+# David Page's entry for DAWNBench, `dawn.py` of 2018: cutout, no dropout.
+DAVIDNET = Recipe(
+    "davidnet",
+    DavidNet,
+    davidnet_optimizer,
+    batch_size=512,
+    epochs=24,
+    net_arguments={"augmentation": "crop_flip_cutout", "dropout": 0.0},
+    published=Result(
+        # The median of the runs.
+        accuracy=0.9408,
+        runs=50,
+        seconds=79,
+        hardware="one V100",
+        source="https://github.com/davidcpage/cifar10-fast",
+    ),
+)
+
+# The walkthrough's in TensorFlow: dropout, no cutout; the defaults of DavidNet.
+DAVIDNET_TF = Recipe(
+    "davidnet_tf", DavidNet, davidnet_optimizer, batch_size=512, epochs=24
+)

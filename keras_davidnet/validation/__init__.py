@@ -1,1 +1,0 @@
-"""Checks of arguments and data, each with one message for all who need it."""
