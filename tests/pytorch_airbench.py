@@ -63,7 +63,10 @@ class Group(nn.Module):
 
 
 class Airbench(nn.Module):
-    """From normalised images `(batch, channels, height, width)` to logits."""
+    """From normalised images `(batch, channels, height, width)` to logits.
+
+    The defaults are airbench94_muon's.
+    """
 
     def __init__(
         self,
@@ -72,7 +75,7 @@ class Airbench(nn.Module):
         whitening_size=2,
         residual=False,
         momentum=0.6,
-        logit_scale=1 / 9,
+        logit_scale=1 / 256,
     ):
         super().__init__()
         filters = 2 * channels * whitening_size**2
@@ -83,6 +86,7 @@ class Airbench(nn.Module):
             Group(inputs[i], widths[i], residual, momentum) for i in range(3)
         )
         self.linear = nn.Linear(widths[-1], 10, bias=False)
+        self.linear.weight.data /= self.linear.weight.data.std()
         self.logit_scale = logit_scale
 
     def forward(self, x):

@@ -157,6 +157,7 @@ def test_layer_names_are_the_checkpoint_format():
     assert [layer.name for layer in model.layers] == [
         "normalization",
         "whiten",
+        "activation",
         "group1",
         "group2",
         "group3",
@@ -232,7 +233,11 @@ def fit_whitened(rng, **arguments):
     return ours, theirs, list(batches), biases
 
 
-# In float64: rounding grows from step to step, more than tenfold in all.
+# In float64: over the steps rounding grows a thousandfold.  On torch Keras
+# multiplies matrices in float32 even then, those of the head and of Muon.
+TOLERANCE = 1e-3 if keras.backend.backend() == "torch" else 1e-4
+
+
 @pytest.mark.parametrize("summed", [False, True], ids=["mean", "published"])
 @pytest.mark.parametrize("residual", [False, True])
 def test_twenty_steps_of_fit(rng, summed, residual):
@@ -249,8 +254,8 @@ def test_twenty_steps_of_fit(rng, summed, residual):
             if name == "whiten/kernel":
                 assert moved == 0
             else:
-                assert moved > 0.01 * np.abs(array).max()
-        assert_equal(numbers_in(ours), after, 1e-4)
+                assert moved > 1e-3 * np.abs(array).max()
+        assert_equal(numbers_in(ours), after, TOLERANCE)
 
 
 @pytest.mark.skipif(
@@ -317,7 +322,7 @@ def test_a_step_in_16_bits_is_finite(rng, dtype):
     images, labels = pixels(rng, 16, 17, 19), rng.integers(0, 10, 16)
     model.adapt(images)
     kernel = numbers_in(model)["whiten/kernel"]
-    model.compile(optimizer())
+    model.compile(recipes.airbench_optimizer(1, 1, 16))
     before = numbers_in(model)
     logs = model.fit(images, labels, batch_size=16, verbose=0).history
     assert np.isfinite(logs["loss"]).all()
@@ -340,7 +345,7 @@ def test_config_round_trip():
         "input_shape": (None, 40, 2),
         "mean": (0.1, 0.2),
         "std": (0.3, 0.4),
-        "logit_scale": 1 / 256,
+        "logit_scale": 1 / 9,
         "label_smoothing": 0.1,
         "views": "mirror",
         "name": "net",
@@ -349,8 +354,11 @@ def test_config_round_trip():
     config = json.loads(json.dumps(model.get_config()))
     restored = Airbench.from_config(config)
     for name, value in arguments.items():
-        given = getattr(restored, name)
-        assert (tuple(given) if isinstance(given, list) else given) == value
+        # Keras's own attribute `input_shape` has the batch, too.
+        given = getattr(
+            restored, "image_shape" if name == "input_shape" else name
+        )
+        assert given == value
     assert restored.get_config() == model.get_config()
     shapes = [[tuple(w.shape) for w in m.weights] for m in (model, restored)]
     assert shapes[0] == shapes[1]
@@ -376,6 +384,8 @@ np.savez(f"{folder}/found.npz", **found)
 """
 
 
+# The two steps are the first of twenty.
+@pytest.mark.filterwarnings("ignore:The learning rate's last knot")
 def test_saved_it_goes_on_in_another_process(rng, tmp_path):
     images, labels = pixels(rng, 16, 17, 19), rng.integers(0, 10, 16)
     model = Airbench(augmentation=None, views="mirror_translate", **SMALL)
@@ -403,7 +413,9 @@ def test_saved_it_goes_on_in_another_process(rng, tmp_path):
     )
     np.testing.assert_allclose(sorted(found["rates"]), rates, rtol=1e-5)
     variables = model.optimizer.variables
-    assert len(variables) > 2 * 14
+    # Each optimizer's count of steps, the rate that the outer one has and does
+    # not use, and a velocity for each weight.
+    assert len(variables) == 5 + 1 + 14
     for i, variable in enumerate(variables):
         np.testing.assert_array_equal(
             found[f"optimizer{i}"], keras.ops.convert_to_numpy(variable)

@@ -91,7 +91,9 @@ def test_random_filters_of_airbench_follow_pytorchs_law():
     for conv, kept in ((model.group1.conv1, 24), (model.group2.conv1, 64)):
         kernel = conv.get_weights()[0]
         assert_pytorchs_law(kernel[..., kept:], kernel[..., 0].size)
-    assert_pytorchs_law(model.linear.get_weights()[0], 96)
+    # airbench94_muon's head has a standard deviation of 1.
+    assert_pytorchs_law(model.linear.get_weights()[0], 1 / 3)
+    assert_pytorchs_law(model.whiten.bias.numpy(), 12)
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (7,), ()], ids=str)
@@ -121,14 +123,29 @@ def test_kernels_never_share_a_draw(make):
             assert not np.isclose(one, other, atol=1e-6).any()
 
 
-def test_a_seed_gives_the_net_the_same_kernels():
+def random_numbers_of_airbench():
+    model = Airbench(widths=(30, 40, 50))
+    groups = model.group1, model.group2, model.group3
+    return [
+        model.whiten.bias.numpy(),
+        *(group.conv1.get_weights()[0] for group in groups),
+        model.linear.get_weights()[0],
+    ]
+
+
+@pytest.mark.parametrize(
+    "draws", [lambda: kernels(DavidNet(width=2)), random_numbers_of_airbench]
+)
+def test_a_seed_gives_the_net_the_same_kernels(draws):
     nets = []
-    for seed in (1, 1, 2):
-        keras.utils.set_random_seed(seed)
-        nets.append(kernels(DavidNet(width=2)))
-    for one, same, other in zip(*nets, strict=True):
+    for seed in (1, 1, 2, None):
+        if seed is not None:
+            keras.utils.set_random_seed(seed)
+        nets.append(draws())
+    for one, same, other, another in zip(*nets, strict=True):
         np.testing.assert_array_equal(one, same)
         assert not np.array_equal(one, other)
+        assert not np.array_equal(other, another)
 
 
 def test_equal_seeds_draw_alike_and_others_do_not():
