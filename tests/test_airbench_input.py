@@ -73,7 +73,10 @@ CALLS = {
     "fit": lambda m, x: m.fit(x, LABELS, verbose=0),
     "train_on_batch": lambda m, x: m.train_on_batch(x, LABELS),
     "generator": lambda m, x: m.fit(
-        (batch for batch in [(x, LABELS)]), shuffle=False, verbose=0
+        (batch for batch in [(x, LABELS)]),
+        steps_per_epoch=1,
+        shuffle=False,
+        verbose=0,
     ),
 }
 
