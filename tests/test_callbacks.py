@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 import reference
 
-from keras_davidnet import DecoupledWeightDecay, PiecewiseLinear, PyTorchSGD
+from keras_davidnet import (
+    DecoupledWeightDecay,
+    GroupedOptimizer,
+    PiecewiseLinear,
+    PyTorchSGD,
+)
 
 STEPS, BATCH = 10, 4
 KNOTS, VALUES = [0, 3, 10], [0.0, 0.4, 0.0]
@@ -44,15 +49,19 @@ def fit(model, data, *callbacks):
 
 
 def expected(weights, data, decays, rate=None):
-    """Momentum SGD on the mean squared error, each weight with its decay."""
+    """Momentum SGD on the mean squared error, each weight with its decay.
+
+    `rate` is that of both weights, or a pair; else the schedule's.
+    """
     w, b = (a.astype("float64") for a in weights)
     velocities = [0, 0]
     for step, (x, y) in enumerate(zip(*data, strict=True)):
         now = np.interp(step, KNOTS, VALUES) if rate is None else rate
+        rates = np.broadcast_to(now, 2)
         error = (x @ w + b - y) * 2 / y.size
         pairs = []
-        for a, g, v, decay in zip(
-            (w, b), (x.T @ error, error.sum(0)), velocities, decays,
+        for a, g, v, decay, now in zip(
+            (w, b), (x.T @ error, error.sum(0)), velocities, decays, rates,
             strict=True,
         ):  # fmt: skip
             pairs.append(reference.sgd_step(a - now * decay * a, v, g, now))
@@ -245,10 +254,28 @@ def test_bad_arguments(arguments, error):
         DecoupledWeightDecay(*arguments)
 
 
-def test_no_single_optimizer(data):
-    several = keras.optimizers.MultiOptimizer(lambda v: PyTorchSGD(0.2))
-    with pytest.raises(TypeError, match="single keras.optimizers.Optimizer"):
-        fit(linear_model(several), data, DecoupledWeightDecay(0.1))
+@pytest.mark.parametrize("several", ["ours", "Keras's"])
+def test_decays_every_group_at_its_rate(data, several):
+    kernel, bias = (
+        PyTorchSGD(rate, 0.9, nesterov=True, weight_decay=0.3, name=name)
+        for rate, name in ((0.2, "kernel"), (0.05, "bias"))
+    )
+    if several == "ours":
+        optimizer = GroupedOptimizer(kernel, {".*bias": bias})
+    else:
+        optimizer = keras.optimizers.MultiOptimizer(
+            lambda v: bias if "bias" in v.path else kernel
+        )
+    model = linear_model(optimizer)
+    weights = model.get_weights()
+    fit(model, data, DecoupledWeightDecay(0.1))
+    assert_weights(
+        model,
+        expected(weights, data, (0.1, 0.1), rate=(0.2, 0.05)),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+    assert kernel.weight_decay is None and bias.weight_decay is None
 
 
 def test_a_pattern_that_matches_nothing(data):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_davidnet._checks import check_not_negative
+from keras_davidnet.optimizers.grouped import members
 
 _EXCLUSIONS = "_exclude_from_weight_decay"
 
@@ -37,8 +38,7 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
     Raises:
         ValueError: If `weight_decay` is negative or a pattern is no regular
             expression, or, when `fit` begins, if a pattern matches no weight.
-        TypeError: When `fit` begins, unless the model has a single
-            Keras optimizer.
+        TypeError: When `fit` begins, unless the model has a Keras optimizer.
 
     Example:
 
@@ -73,29 +73,34 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
         # A fit that raised left the optimizer armed.
         self._disarm()
         optimizer = self.model.optimizer
-        # Under mixed_float16 the loss scaler holds the optimizer proper.
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        # One made of several keeps no decay of its own.
-        if not isinstance(optimizer, keras.optimizers.Optimizer) or isinstance(
-            optimizer, keras.optimizers.MultiOptimizer
-        ):
+        if not isinstance(optimizer, keras.optimizers.Optimizer):
             raise TypeError(
-                "DecoupledWeightDecay needs a model with a single "
+                "DecoupledWeightDecay needs a model with a "
                 "keras.optimizers.Optimizer. "
                 f"Received: optimizer={optimizer!r}"
             )
         excluded = self._excluded_variables()
+        if not optimizer.built:
+            # Some have their members from then on only.
+            optimizer.build(self.model.trainable_variables)
         self._found = (
             self.model,
-            optimizer,
-            {
-                name: value
-                for name, value in vars(optimizer).items()
-                if name == "weight_decay" or name.startswith(_EXCLUSIONS)
-            },
+            [
+                (
+                    member,
+                    {
+                        name: value
+                        for name, value in vars(member).items()
+                        if name == "weight_decay"
+                        or name.startswith(_EXCLUSIONS)
+                    },
+                )
+                for member in members(optimizer)
+            ],
         )
-        optimizer.weight_decay = self.weight_decay
-        optimizer.exclude_from_weight_decay(var_list=excluded)
+        for member in members(optimizer):
+            member.weight_decay = self.weight_decay
+            member.exclude_from_weight_decay(var_list=excluded)
         # The decay is read when the step is traced.
         self.model.make_train_function(force=True)
 
@@ -121,11 +126,12 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
         if self._found is None:
             return
         # By now the callback may belong to another model.
-        model, optimizer, attributes = self._found
+        model, found = self._found
         self._found = None
-        for name in list(vars(optimizer)):
-            if name.startswith(_EXCLUSIONS):
-                delattr(optimizer, name)
-        for name, value in attributes.items():
-            setattr(optimizer, name, value)
+        for member, attributes in found:
+            for name in list(vars(member)):
+                if name.startswith(_EXCLUSIONS):
+                    delattr(member, name)
+            for name, value in attributes.items():
+                setattr(member, name, value)
         model.make_train_function(force=True)

@@ -85,6 +85,7 @@ class ConvBN(keras.layers.Layer):
             strides=strides,
             padding=padding,
             use_bias=False,
+            data_format="channels_last",
             kernel_initializer=clone_initializer(self.kernel_initializer),
             trainable=self.trainable,
             dtype=self.dtype_policy,

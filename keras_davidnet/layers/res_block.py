@@ -61,9 +61,15 @@ class ResBlock(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        # A word stays a word in the config: the pooling takes the precision of
+        # whatever block is made from it.
+        self._pool_word = pool if isinstance(pool, str) else None
         if pool == "max":
             pool = keras.layers.MaxPooling2D(
-                2, dtype=self.dtype_policy, name="pool"
+                2,
+                data_format="channels_last",
+                dtype=self.dtype_policy,
+                name="pool",
             )
         if not (pool is None or isinstance(pool, keras.layers.Layer)):
             raise TypeError(
@@ -131,7 +137,8 @@ class ResBlock(keras.layers.Layer):
             **super().get_config(),
             "filters": self.filters,
             "residual": self.residual,
-            "pool": self.pool and keras.layers.serialize(self.pool),
+            "pool": self._pool_word
+            or (self.pool and keras.layers.serialize(self.pool)),
             "kernel_size": self.kernel_size,
             "activation": keras.activations.serialize(self.activation),
             "kernel_initializer": keras.initializers.serialize(
@@ -144,5 +151,7 @@ class ResBlock(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        pool = config["pool"] and keras.layers.deserialize(config["pool"])
-        return super().from_config({**config, "pool": pool})
+        if isinstance(config.get("pool"), dict):
+            pool = keras.layers.deserialize(config["pool"])
+            config = {**config, "pool": pool}
+        return super().from_config(config)

@@ -6,23 +6,15 @@ import warnings
 import keras
 
 from keras_davidnet.datasets import Batches
+from keras_davidnet.optimizers.grouped import members
 from keras_davidnet.schedules import PiecewiseLinear
 
 
-def members(
-    optimizer: keras.optimizers.Optimizer,
-) -> list[keras.optimizers.Optimizer]:
-    """The optimizers that a `MultiOptimizer` is made of; else the one itself.
-
-    Those inside of the loss scaler that `mixed_float16` puts around them.
-    """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    return getattr(optimizer, "optimizers", [optimizer])
-
-
 def rate_configs(optimizer: keras.optimizers.Optimizer) -> list:
-    """The `learning_rate` in the config of each of an optimizer's members."""
-    return [o.get_config()["learning_rate"] for o in members(optimizer)]
+    """The learning rate of each member, or the config of its schedule."""
+    rates = [o.get_config()["learning_rate"] for o in members(optimizer)]
+    # What stands beside the config depends on who asks.
+    return [r["config"] if isinstance(r, dict) else r for r in rates]
 
 
 def size_of_epoch(x, batch_size, validation_split) -> dict:
@@ -43,17 +35,16 @@ def size_of_epoch(x, batch_size, validation_split) -> dict:
 def set_rates(optimizer, rates: list, first_step: int) -> None:
     """Gives the members of an optimizer these rates, from `first_step` on."""
     for member, config in zip(members(optimizer), rates, strict=True):
-        schedule = keras.optimizers.schedules.deserialize(config)
+        schedule = PiecewiseLinear.from_config(config)
         member.learning_rate = schedule.shifted(first_step)
 
 
 def warn_of_rates(optimizer, last_step: int) -> bool:
     """Warns if the rate does not end where `fit` does; whether it did."""
     rates = [
-        config["config"]
+        config
         for config in rate_configs(optimizer)
-        if isinstance(config, dict)
-        and config["class_name"] == PiecewiseLinear.__name__
+        if isinstance(config, dict) and "knots" in config
     ]
     if not rates:
         return False

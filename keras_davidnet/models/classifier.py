@@ -18,12 +18,12 @@ from keras_davidnet._distribution import check_strategy
 from keras_davidnet.datasets import Batches
 from keras_davidnet.datasets.plan import FollowEpoch
 from keras_davidnet.models.annealing import (
-    members,
     rate_configs,
     set_rates,
     size_of_epoch,
     warn_of_rates,
 )
+from keras_davidnet.optimizers.grouped import members
 
 
 class Classifier(keras.Model):

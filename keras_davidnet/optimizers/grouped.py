@@ -95,3 +95,14 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
                 },
             }
         )
+
+
+def members(
+    optimizer: keras.optimizers.Optimizer,
+) -> list[keras.optimizers.Optimizer]:
+    """The optimizers that a `MultiOptimizer` is made of; else the one itself.
+
+    Those inside of the loss scaler that `mixed_float16` puts around them.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return getattr(optimizer, "optimizers", [optimizer])

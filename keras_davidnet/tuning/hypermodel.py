@@ -12,7 +12,6 @@ from keras_davidnet import datasets, recipes
 from keras_davidnet.callbacks import DecoupledWeightDecay
 from keras_davidnet.models import DavidNet
 from keras_davidnet.tuning.search_space import (
-    AUGMENTATION,
     HYPERPARAMETERS,
     check_values,
     declare,
@@ -120,19 +119,11 @@ class DavidNetHyperModel(keras_tuner.HyperModel):
             name: declare(hp, name, getattr(self, name))
             for name in HYPERPARAMETERS
         }
-        augmentation = None
-        if values["augmentation"] != "none":
-            augmentation = keras.Sequential(
-                [
-                    AUGMENTATION[name]()
-                    for name in values["augmentation"].split("_")
-                ]
-            )
         model = DavidNet(
             width=values["width"],
             dropout=values["dropout"],
             label_smoothing=values["label_smoothing"],
-            augmentation=augmentation,
+            augmentation=values["augmentation"],
             **self.kwargs,
         )
         model.compile()

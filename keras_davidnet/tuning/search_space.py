@@ -9,17 +9,7 @@ from keras_davidnet._checks import (
     check_not_negative,
     check_warmup,
 )
-from keras_davidnet.layers.augmentation import (
-    RandomCutout,
-    RandomHorizontalFlip,
-    RandomPadCrop,
-)
-
-AUGMENTATION = {
-    "crop": RandomPadCrop,
-    "flip": RandomHorizontalFlip,
-    "cutout": RandomCutout,
-}
+from keras_davidnet.layers.augmentation import check_augmentation
 
 
 def _check_decay(name, value):
@@ -27,14 +17,6 @@ def _check_decay(name, value):
         raise ValueError(
             f'`{name}` must be "coupled" or "decoupled". '
             f"Received: {name}={value!r}"
-        )
-
-
-def _check_augmentation(name, value):
-    if value != "none" and not set(str(value).split("_")) <= set(AUGMENTATION):
-        raise ValueError(
-            f'`{name}` must be "none" or some of {list(AUGMENTATION)}, joined '
-            f"by underscores. Received: {name}={value!r}"
         )
 
 
@@ -52,7 +34,7 @@ HYPERPARAMETERS = {
     "weight_decay": _Hyperparameter(float, check_not_negative, "log"),
     "dropout": _Hyperparameter(float, check_fraction),
     "label_smoothing": _Hyperparameter(float, check_fraction),
-    "augmentation": _Hyperparameter(str, _check_augmentation),
+    "augmentation": _Hyperparameter(str, check_augmentation),
     "batch_size": _Hyperparameter(int, check_count, "log"),
     "epochs": _Hyperparameter(int, check_count),
 }

@@ -1,7 +1,7 @@
 """Measures how fast DavidNet trains, beside what one would pick instead.
 
-    python examples/benchmark.py
-    python examples/benchmark.py --backends tensorflow jax torch --widths 16
+    python examples/measure/benchmark.py
+    python examples/measure/benchmark.py --backends tensorflow jax --widths 16
 
 Each way to train has a process of its own, and those of one comparison take
 turns in an order drawn anew for each round, so that whatever else the machine
@@ -18,6 +18,7 @@ import random
 import sys
 import time
 
+import machine
 from benchmarking.cases import Case
 from benchmarking.worker import Worker
 
@@ -125,22 +126,13 @@ def main():
         "command": " ".join(["python", *sys.argv]),
         "seconds": time.perf_counter() - begin,
         "cores": len(os.sched_getaffinity(0)),
-        "processor": processor(),
+        "processor": machine.processor(),
     }
     report.print_rest(results)
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "benchmark.json").write_text(json.dumps(results, indent=1))
     report.save_picture(results, args.output / "benchmark.png")
     print("Wrote", *sorted(str(path) for path in args.output.iterdir()))
-
-
-def processor():
-    with open("/proc/cpuinfo") as lines:
-        return next(
-            line.split(":")[1].strip()
-            for line in lines
-            if line.startswith("model name")
-        )
 
 
 if __name__ == "__main__":

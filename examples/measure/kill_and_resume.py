@@ -1,6 +1,6 @@
 """Kills a training again and again: does it end as if it had not been killed?
 
-    python examples/kill_and_resume.py --data cifar10.npz
+    python examples/measure/kill_and_resume.py --data cifar10.npz
 
 Trains on CIFAR-10 by `train_cifar10.py`, once whole, and once killed (SIGKILL)
 ten times and resumed by `--resume`: within a save, right after one, and at a
@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 
-TRAIN = pathlib.Path(__file__).with_name("train_cifar10.py")
+TRAIN = pathlib.Path(__file__).parents[1] / "train_cifar10.py"
 
 
 def start(*flags):

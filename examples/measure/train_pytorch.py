@@ -1,6 +1,6 @@
 """Trains the PyTorch DavidNet on CIFAR-10: the reference of our accuracy.
 
-    python examples/train_pytorch.py --data cifar10.npz --width 16 --epochs 5
+    python examples/measure/train_pytorch.py --width 16 --epochs 5
 
 The recipe and the report are those of `train_cifar10.py`; the net, the
 augmentation, the optimizer and the loop are PyTorch's.  It needs the extra
@@ -8,6 +8,8 @@ augmentation, the optimizer and the loop are PyTorch's.  It needs the extra
 """
 
 import os
+import pathlib
+import sys
 import time
 
 # Of the package only the data are used here.
@@ -15,7 +17,6 @@ os.environ["KERAS_BACKEND"] = "torch"
 
 import numpy as np
 import torch
-from cifar10_runs import make_parser, save_report
 from pytorch_davidnet import (
     DavidNet,
     make_optimizer,
@@ -25,6 +26,9 @@ from pytorch_davidnet import (
 from torch.nn.functional import cross_entropy
 
 from keras_davidnet import datasets
+
+sys.path.append(str(pathlib.Path(__file__).parents[1]))
+from cifar10_runs import make_parser, save_report
 
 
 @torch.no_grad()

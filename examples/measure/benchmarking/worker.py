@@ -4,9 +4,9 @@ import contextlib
 import functools
 import multiprocessing
 import os
-import platform
-import sys
 import time
+
+import machine
 
 # Host memory for the images of a round, 600 MB of them.
 MOST_IMAGES = 200_000
@@ -59,7 +59,7 @@ def _serve(case, pipe):
     # Progress bars are drawn, as for a user, but not shown.
     with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
         begin = time.perf_counter()
-        import keras
+        import keras  # noqa: F401
 
         middle = time.perf_counter()
         import keras_davidnet  # noqa: F401
@@ -84,23 +84,15 @@ def _serve(case, pipe):
         contestant = WAYS[case.way](case)
         contestant.run(data(1))
         start["first_step_s"] = time.perf_counter() - begin
-        start["versions"] = {
-            "python": platform.python_version(),
-            "keras": keras.version(),
-            **{
-                name: sys.modules[name].__version__
-                for name in ("numpy", "tensorflow", "jax", "torch")
-                if name in sys.modules
-            },
-        }
-        start["device"], _ = _device(case.backend)
+        start["versions"] = machine.versions()
+        start["device"], _ = machine.device(case.backend)
         pipe.send(start)
         while steps := pipe.recv():
             batches = data(steps)
             begin = time.perf_counter()
             contestant.run(batches)
             seconds = time.perf_counter() - begin
-            _, peak = _device(case.backend)
+            _, peak = machine.device(case.backend)
             pipe.send(
                 {
                     "steps": steps,
@@ -109,34 +101,6 @@ def _serve(case, pipe):
                     "peak_bytes": peak,
                 }
             )
-
-
-def _device(backend):
-    """Its name, and the most memory used: of the GPU, else of the process."""
-    import resource
-
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        for gpu in tf.config.list_physical_devices("GPU"):
-            details = tf.config.experimental.get_device_details(gpu)
-            memory = tf.config.experimental.get_memory_info("GPU:0")
-            return details["device_name"], memory["peak"]
-    elif backend == "jax":
-        import jax
-
-        if memory := jax.devices()[0].memory_stats():
-            return jax.devices()[0].device_kind, memory["peak_bytes_in_use"]
-    else:
-        import torch
-
-        if torch.cuda.is_available():
-            return (
-                torch.cuda.get_device_name(),
-                torch.cuda.max_memory_allocated(),
-            )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return "CPU", peak * 1024
 
 
 def _resident_bytes():

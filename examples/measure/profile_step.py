@@ -1,7 +1,7 @@
 """Prints where a training step's time goes, operation by operation, on CPU.
 
-    python examples/profile_step.py fit --width 16
-    python examples/profile_step.py PyTorch --width 16
+    python examples/measure/profile_step.py fit --width 16
+    python examples/measure/profile_step.py PyTorch --width 16
 
 The first is `fit` on TensorFlow, the second the same net in plain PyTorch,
 which needs the extra `torch`.  Operations that run side by side count each.

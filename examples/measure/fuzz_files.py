@@ -1,7 +1,7 @@
 """Damages files in many ways and loads them: CIFAR-10's, or a saved DavidNet.
 
-    python examples/fuzz_files.py cifar10 --runs 2000
-    python examples/fuzz_files.py model --runs 500
+    python examples/measure/fuzz_files.py cifar10 --runs 2000
+    python examples/measure/fuzz_files.py model --runs 500
 
 Each load must end in an exception or in the right data, soon and without
 filling the memory; anything else ends the program.  The exceptions of

@@ -1,6 +1,6 @@
 """Compares trainings: a table in Markdown, a picture and one JSON file.
 
-    python examples/compare_runs.py runs/coupled-0 runs/coupled-1 runs/pytorch-0
+    python examples/measure/compare_runs.py runs/keras-0 runs/pytorch-0
 
 Each folder is one that `train_cifar10.py` or `train_pytorch.py` wrote; runs of
 one kind are called alike but for a number at the end, their seed.
