@@ -13,10 +13,11 @@ def floats(dtype):
             import jax
 
             stack.enter_context(jax.enable_x64(dtype == "float64"))
-        for get, set_ in (
-            (keras.config.floatx, keras.config.set_floatx),
-            (keras.config.dtype_policy, keras.config.set_dtype_policy),
+        # Both before either is set: unset, the policy follows `floatx`.
+        for set_, before in (
+            (keras.config.set_floatx, keras.config.floatx()),
+            (keras.config.set_dtype_policy, keras.config.dtype_policy()),
         ):
-            stack.callback(set_, get())
+            stack.callback(set_, before)
             set_(dtype)
         yield

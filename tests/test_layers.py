@@ -5,7 +5,13 @@ import reference
 from draws import assert_uniform, steps_of
 from keras.src.testing import TestCase
 
-from keras_davidnet import ConvBN, PyTorchUniform, ResBlock
+from keras_davidnet import (
+    ConvBN,
+    ConvGroup,
+    PyTorchUniform,
+    ResBlock,
+    WhiteningConv2D,
+)
 from keras_davidnet.layers.batch_norm import FusedBatchNormalization
 from keras_davidnet.layers.dropout import IntegerDropout
 
@@ -79,6 +85,52 @@ class KerasHarness(TestCase):
         self.run_class_serialization_test(
             ResBlock(4, pool=keras.layers.AveragePooling2D(3))
         )
+
+    def test_conv_group(self):
+        self.run_layer_test(
+            ConvGroup,
+            {"filters": 4},
+            input_shape=(2, 7, 6, 3),
+            expected_output_shape=(2, 3, 3, 4),
+            expected_num_trainable_weights=4,
+            expected_num_non_trainable_weights=4,
+        )
+        self.run_layer_test(
+            ConvGroup,
+            {
+                "filters": 4,
+                "residual": True,
+                "activation": "silu",
+                "kernel_initializer": PyTorchUniform(seed=1),
+                "momentum": 0.9,
+                "epsilon": 1e-3,
+            },
+            input_shape=(2, 6, 6, 3),
+            expected_output_shape=(2, 3, 3, 4),
+            expected_num_trainable_weights=6,
+            expected_num_non_trainable_weights=6,
+        )
+
+    def test_whitening(self):
+        for arguments, shape in (
+            ({}, (2, 5, 4, 24)),
+            (
+                {
+                    "kernel_size": 3,
+                    "epsilon": 1e-2,
+                    "bias_initializer": PyTorchUniform(seed=1),
+                },
+                (2, 4, 3, 54),
+            ),
+        ):
+            self.run_layer_test(
+                WhiteningConv2D,
+                arguments,
+                input_shape=(2, 6, 5, 3),
+                expected_output_shape=shape,
+                expected_num_trainable_weights=1,
+                expected_num_non_trainable_weights=1,
+            )
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -211,9 +263,31 @@ def test_precision_reaches_every_sublayer():
             assert sublayer.dtype_policy.name == "mixed_bfloat16"
 
 
+def test_kernels_of_a_group_never_share_a_draw():
+    shared = PyTorchUniform(seed=1)
+    groups = [
+        ConvGroup(4, residual=True, kernel_initializer=shared),
+        ConvGroup(4, residual=True, kernel_initializer=PyTorchUniform()),
+    ]
+    for group in groups:
+        group.build((None, 8, 8, 4))
+    kernels = [
+        conv.get_weights()[0]
+        for group in groups
+        for conv in (group.conv1, group.conv2, group.conv3)
+    ]
+    for i, one in enumerate(kernels):
+        for other in kernels[:i]:
+            assert not np.array_equal(one, other)
+
+
 @pytest.mark.parametrize(
     "build, error, message",
     [
+        (lambda: ConvGroup(0), ValueError, "filters=0"),
+        (lambda: ConvGroup(4, activation="gelo"), ValueError, "gelo"),
+        (lambda: ConvGroup(4, momentum=1.5), ValueError, "momentum=1.5"),
+        (lambda: ConvGroup(4, epsilon=-1), ValueError, "epsilon=-1"),
         (lambda: ConvBN(4, dropout=1), ValueError, "dropout=1"),
         (lambda: ConvBN(4, dropout=-0.1), ValueError, "dropout=-0.1"),
         (lambda: ConvBN(0), ValueError, "filters=0"),
@@ -227,16 +301,31 @@ def test_bad_arguments(build, error, message):
         build()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_fused_batch_normalization_is_kerass(rng, dtype):
-    images = rng.normal(2, 3, (4, 5, 6, 3)).astype("float32")
+SCALE_AND_CENTER = pytest.mark.parametrize(
+    "scale, center",
+    [(True, True), (False, True), (True, False), (False, False)],
+)
+
+
+def fused_and_stock(shape, rng, **arguments):
+    """Our layer and Keras's, of the same weights."""
     fused, stock = (
-        make(momentum=0.8, epsilon=0.1, dtype=dtype)
+        make(momentum=0.8, epsilon=0.1, **arguments)
         for make in (FusedBatchNormalization, keras.layers.BatchNormalization)
     )
-    fused.build(images.shape)
-    stock.build(images.shape)
+    fused.build(shape)
+    stock.build(shape)
     stock.set_weights(scrambled(fused, rng).get_weights())
+    return fused, stock
+
+
+@SCALE_AND_CENTER
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_fused_batch_normalization_is_kerass(rng, dtype, scale, center):
+    images = rng.normal(2, 3, (4, 5, 6, 3)).astype("float32")
+    fused, stock = fused_and_stock(
+        images.shape, rng, dtype=dtype, scale=scale, center=center
+    )
     for training in (True, False):
         outputs, expected = (
             layer(images, training=training) for layer in (fused, stock)
@@ -248,10 +337,40 @@ def test_fused_batch_normalization_is_kerass(rng, dtype):
             rtol=2**-7 if dtype == "mixed_bfloat16" else 1e-5,
             atol=1e-5,
         )
+        assert len(fused.get_weights()) == 2 + scale + center
         for one, other in zip(
             fused.get_weights(), stock.get_weights(), strict=True
         ):
             np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+@SCALE_AND_CENTER
+def test_gradients_of_fused_batch_normalization(rng, scale, center):
+    images = rng.normal(2, 3, (4, 5, 6, 3)).astype("float32")
+    # Of the outputs times these, summed: a gradient with no symmetry.
+    factors = rng.normal(size=images.shape).astype("float32")
+    steps = []
+    kernel = keras.initializers.RandomNormal(seed=1)
+    for bn in fused_and_stock(images.shape, rng, scale=scale, center=center):
+        # What stands before shows the gradient of the inputs.
+        conv = keras.layers.Conv2D(3, 1, kernel_initializer=kernel)
+        model = keras.Sequential([keras.Input(images.shape[1:]), conv, bn])
+        model.compile(
+            keras.optimizers.SGD(1.0), lambda y, x: keras.ops.sum(y * x)
+        )
+        before = [w.numpy() for w in model.trainable_variables]
+        model.train_on_batch(images, factors)
+        after = [w.numpy() for w in model.trainable_variables]
+        steps.append([b - a for b, a in zip(before, after, strict=True)])
+    assert len(steps[0]) == 2 + scale + center
+    for one, other in zip(*steps, strict=True):
+        np.testing.assert_allclose(
+            one, other, rtol=0, atol=1e-4 + 1e-4 * np.abs(other).max()
+        )
+    if center:
+        np.testing.assert_allclose(
+            steps[0][-1], factors.sum((0, 1, 2)), rtol=1e-3, atol=1e-4
+        )
 
 
 def test_integer_dropout_keeps_each_element_at_its_rate_alone():

@@ -1,0 +1,234 @@
+"""airbench in plain PyTorch and NumPy: what the package is compared with.
+
+Written from the recipes' description, with nothing of Keras in it: the nets
+of airbench94, 95 and 96, the whitening, the training step of airbench94_muon
+and the views that are averaged at test time (Jordan, 2024, arXiv:2404.00498).
+"""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+EPS = 1e-12
+
+
+class BatchNorm(nn.Module):
+    """Without a scale; the moving variance is the biased one, as Keras's."""
+
+    def __init__(self, channels, momentum):
+        super().__init__()
+        self.momentum = momentum
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x):
+        if not self.training:
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, None, self.bias, eps=EPS
+            )
+        with torch.no_grad():
+            dims = (0, 2, 3)
+            new = 1 - self.momentum
+            self.running_mean.lerp_(x.mean(dims), new)
+            self.running_var.lerp_(x.var(dims, unbiased=False), new)
+        return F.batch_norm(x, None, None, None, self.bias, True, eps=EPS)
+
+
+class Group(nn.Module):
+    """Convolution, pooling, convolution; airbench96 has a third."""
+
+    def __init__(self, inputs, filters, residual, momentum):
+        super().__init__()
+
+        def conv(channels):
+            return nn.Conv2d(channels, filters, 3, padding=1, bias=False)
+
+        self.conv1 = conv(inputs)
+        self.bn1 = BatchNorm(filters, momentum)
+        self.conv2 = conv(filters)
+        self.bn2 = BatchNorm(filters, momentum)
+        self.residual = residual
+        if residual:
+            self.conv3 = conv(filters)
+            self.bn3 = BatchNorm(filters, momentum)
+
+    def forward(self, x):
+        x = pooled = F.gelu(self.bn1(F.max_pool2d(self.conv1(x), 2)))
+        x = F.gelu(self.bn2(self.conv2(x)))
+        if self.residual:
+            x = F.gelu(self.bn3(self.conv3(x)) + pooled)
+        return x
+
+
+class Airbench(nn.Module):
+    """From normalised images `(batch, channels, height, width)` to logits.
+
+    The defaults are airbench94_muon's.
+    """
+
+    def __init__(
+        self,
+        widths=(64, 256, 256),
+        channels=3,
+        whitening_size=2,
+        residual=False,
+        momentum=0.6,
+        logit_scale=1 / 256,
+    ):
+        super().__init__()
+        filters = 2 * channels * whitening_size**2
+        self.whiten = nn.Conv2d(channels, filters, whitening_size)
+        self.whiten.weight.requires_grad_(False)
+        inputs = (filters, *widths)
+        self.group1, self.group2, self.group3 = (
+            Group(inputs[i], widths[i], residual, momentum) for i in range(3)
+        )
+        self.linear = nn.Linear(widths[-1], 10, bias=False)
+        self.linear.weight.data /= self.linear.weight.data.std()
+        self.logit_scale = logit_scale
+
+    def forward(self, x):
+        x = F.gelu(self.whiten(x))
+        x = self.group3(self.group2(self.group1(x)))
+        return self.logit_scale * self.linear(x.amax((2, 3)))
+
+    def convolutions(self):
+        """The kernels that Muon trains."""
+        return [w for w in self.parameters() if w.ndim == 4 and w.requires_grad]
+
+
+def patches(images, size):
+    """All patches of images `(n, height, width, channels)`, one a row.
+
+    The order of a row's numbers is channel, row, column, as in PyTorch.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(
+        np.asarray(images, "float64"), (size, size), axis=(1, 2)
+    )
+    return windows.reshape(-1, images.shape[-1] * size**2)
+
+
+def whitening_kernel(images, size=2, epsilon=5e-4):
+    """The whitening filters and their negatives, `(out, in, size, size)`."""
+    rows = patches(images, size)
+    values, vectors = np.linalg.eigh(rows.T @ rows / len(rows))
+    filters = (vectors / np.sqrt(values + epsilon)).T
+    filters = np.concatenate([filters, -filters])
+    return filters.reshape(-1, images.shape[-1], size, size)
+
+
+def newton_schulz(x, steps, coefficients=(3.4445, -4.7750, 2.0315)):
+    a, b, c = coefficients
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x
+
+
+def muon_step(
+    w,
+    v,
+    g,
+    rate,
+    momentum=0.6,
+    nesterov=True,
+    steps=3,
+    normalize=True,
+    epsilon=1e-7,
+):
+    """One step of Muon on arrays `(out, ...)`; the new weights and buffer."""
+    v = momentum * v + g
+    u = g + momentum * v if nesterov else v
+    if normalize:
+        w = w * np.sqrt(len(w)) / np.linalg.norm(w)
+    x = u.reshape(len(u), -1)
+    x = newton_schulz(x / (np.linalg.norm(x) + epsilon), steps)
+    return w - rate * x.reshape(w.shape), v
+
+
+def groups_of(net, batch, summed):
+    """What `torch.optim.SGD` trains; the decay is 2e-6 an image.
+
+    The rates are for the loss summed over the batch.  Those for the mean loss
+    are `batch` times as large, and the decays as much smaller.
+    """
+    biases = [m.bias for m in net.modules() if isinstance(m, BatchNorm)]
+    groups = []
+    for parameters, rate in (
+        ([net.whiten.bias], 0.053),
+        (biases, 0.053),
+        ([net.linear.weight], 0.67),
+    ):
+        decay = 2e-6 * batch / rate
+        if not summed:
+            rate, decay = rate * batch, decay / batch
+        groups.append(
+            {
+                "params": parameters,
+                "lr": rate,
+                "peak": rate,
+                "weight_decay": decay,
+            }
+        )
+    return groups
+
+
+def train(net, batches, bias_steps, summed):
+    """airbench94_muon's steps, one for each batch of images and labels.
+
+    The whitening bias is frozen after `bias_steps`.
+    """
+    net.train()
+    batch = len(batches[0][0])
+    sgd = torch.optim.SGD(
+        groups_of(net, batch, summed), momentum=0.85, nesterov=True
+    )
+    whitening, *others = sgd.param_groups
+    kernels = net.convolutions()
+    buffers = [np.zeros(w.shape) for w in kernels]
+    for step, (x, y) in enumerate(batches):
+        left = 1 - step / len(batches)
+        for group in others:
+            group["lr"] = group["peak"] * left
+        whitening["lr"] = whitening["peak"] * (1 - step / bias_steps)
+        net.whiten.bias.requires_grad_(step < bias_steps)
+        net.zero_grad(set_to_none=True)
+        F.cross_entropy(
+            net(x),
+            y,
+            label_smoothing=0.2,
+            reduction="sum" if summed else "mean",
+        ).backward()
+        sgd.step()
+        for i, w in enumerate(kernels):
+            new, buffers[i] = muon_step(
+                w.detach().numpy(),
+                buffers[i],
+                w.grad.numpy(),
+                0.24 * left,
+                # Beside a gradient so much larger, the same.
+                epsilon=1e-7 * batch if summed else 1e-7,
+            )
+            w.data.copy_(torch.from_numpy(new))
+
+
+def views(images, kind):
+    """How often each view counts, and the images `(n, h, w, c)` seen so."""
+    height, width = images.shape[1:3]
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), "reflect")
+    seen = {
+        None: [(1, images)],
+        "mirror": [(1, images)],
+        "mirror_translate": [
+            (1 / 2, images),
+            (1 / 4, padded[:, :height, :width]),
+            (1 / 4, padded[:, 2:, 2:]),
+        ],
+    }[kind]
+    if kind is None:
+        return seen
+    return [
+        (share / 2, x) for share, view in seen for x in (view, view[:, :, ::-1])
+    ]
