@@ -1,3 +1,4 @@
+import inspect
 import json
 import os
 import subprocess
@@ -17,12 +18,15 @@ from keras_davidnet import (
     RandomHorizontalFlip,
     RandomPadCrop,
     datasets,
+    recipes,
 )
 
 keras_tuner = pytest.importorskip("keras_tuner", reason="the extra `tuner`")
-from keras_davidnet.tuning import DavidNetHyperModel  # noqa: E402
+from keras_davidnet.tuning import (  # noqa: E402
+    DavidNetHyperModel,
+    RecipeHyperModel,
+)
 
-TENSORFLOW = keras.backend.backend() == "tensorflow"
 # KerasTuner 1.4.8 calls both.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:currentThread:DeprecationWarning",
@@ -71,13 +75,13 @@ def test_default_space():
         "Choice width",
         "Float peak",
         "Float warmup",
-        "Choice decay",
         "Float weight_decay",
         "Float dropout",
         "Float label_smoothing",
         "Choice augmentation",
         "Choice batch_size",
         "Choice epochs",
+        "Choice decay",
     ]
 
 
@@ -134,13 +138,76 @@ def test_impossible_values():
         {"label_smoothing": float("nan")},
         {"augmentation": "crop_flop"},
         {"augmentation": ["crop", ""]},
-        {"augmentation": None},
         {"batch_size": 0},
         {"epochs": "24"},
     ):
         (name,) = ranges
         with pytest.raises(ValueError, match=f"`{name}`.*Received: {name}="):
             DavidNetHyperModel(**ranges)
+
+
+# Any recipe.
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_space_of_every_recipe(name):
+    net = inspect.signature(recipes.get(name).net).parameters
+    size = (
+        {"width": [1, 2]}
+        if "width" in net
+        else {"widths": [(1, 1, 1), (2,) * 3]}
+    )
+    hypermodel = RecipeHyperModel(
+        name,
+        **size,
+        input_shape=(16, 16, 3),
+        label_smoothing=(0, 0.5),
+        weight_decay=(1e-6, 1e-4),
+        batch_size=(16, 32),
+        epochs=[1, 2],
+        logit_scale=1,
+        views=["mirror", None],
+    )
+    hp, model = values_of(hypermodel)
+    space = {p.name: p.get_config() for p in hp.space}
+    assert list(space) == [
+        *size,
+        "label_smoothing",
+        "weight_decay",
+        "batch_size",
+        "epochs",
+        "logit_scale",
+        "views",
+    ]
+    samplings = {p: space[p].get("sampling") for p in space}
+    assert samplings["weight_decay"] == samplings["batch_size"] == "log"
+    assert samplings["label_smoothing"] == "linear"
+    assert model.input_shape == (None, 16, 16, 3)
+    assert model.count_params() < 2000
+    assert model.views == "mirror"
+    hp.values["views"] = "None"
+    hp.values["label_smoothing"] = 0.25
+    model = hypermodel.build(hp)
+    assert model.views is None
+    assert model.label_smoothing == 0.25
+
+
+def test_what_a_recipe_cannot_take():
+    for space, message in (
+        ({"dropout": 0.1}, "weight_decay.*Received: dropout=0.1"),
+        ({"widths": []}, "`widths`.*Received: widths="),
+        ({"filters_rate": (0.0, 0.5)}, "0 < min < max. Received: filters_rate"),
+        ({"whitening_epochs": (0, 2)}, "Received: whitening_epochs=0"),
+        ({"whitening_epochs": [1, 1.5]}, "Received: whitening_epochs=1.5"),
+        ({"residual": (False, True)}, "`residual`.*Received: residual="),
+        ({"augmentation": ["crop", "crap"]}, "Received: augmentation='crap'"),
+        ({"batch_size": [16, 0]}, "Received: batch_size=0"),
+        ({"epochs": 0}, "Received: epochs=0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            RecipeHyperModel("airbench94_muon", **space)
+    with pytest.raises(ValueError, match="must be one of .*airbench"):
+        RecipeHyperModel("resnet50")
 
 
 # The trial is what its values say.
@@ -175,8 +242,8 @@ def test_equals_a_training_composed_by_hand(data, decay):
             [RandomPadCrop(), RandomHorizontalFlip(), RandomCutout()]
         ),
     )
-    # 48 images are two batches of 20, and on arrays a smaller third.
-    steps = 2 * (2 if TENSORFLOW else 3)
+    # 48 images are two batches of 20.
+    steps = 2 * 2
     by_hand.compile(
         PyTorchSGD(
             PiecewiseLinear([0, steps / 4, steps], [0, 0.3, 0]),
@@ -185,31 +252,119 @@ def test_equals_a_training_composed_by_hand(data, decay):
             weight_decay=0.02 if decay == "coupled" else 0,
         )
     )
-    if TENSORFLOW:
-        batches = {"x": datasets.make_dataset(*data, 20, training=True)}
-    else:
-        batches = {"x": data[0], "y": data[1], "batch_size": 20}
     expected = by_hand.fit(
-        **batches,
-        shuffle=not TENSORFLOW,
+        datasets.make_dataset(*data, 20, training=True),
         epochs=2,
         callbacks=[DecoupledWeightDecay(0.2)] * (decay == "decoupled"),
         verbose=0,
     )
     assert model.optimizer.iterations == steps
     assert float(model.optimizer.learning_rate) == 0
+    assert_same(history, expected)
+
+
+def assert_same(history, expected):
+    """The runs have the same logs and end with the same weights."""
     assert history.history.keys() == expected.history.keys()
     for name, values in expected.history.items():
         np.testing.assert_allclose(
             history.history[name], values, rtol=1e-5, err_msg=name
         )
-    for one, other in zip(model.weights, by_hand.weights, strict=True):
+    pairs = zip(history.model.weights, expected.model.weights, strict=True)
+    for one, other in pairs:
         np.testing.assert_allclose(
             keras.ops.convert_to_numpy(one),
             keras.ops.convert_to_numpy(other),
             rtol=1e-4,
             atol=1e-6,
         )
+
+
+def test_search_over_another_recipe(rng, tmp_path):
+    """Values of the space become `Recipe.replace`, through a whole search."""
+    x, y = rng.integers(0, 256, (48, 16, 16, 1), "uint8"), np.arange(48) % 3
+    fixed = {
+        "input_shape": (16, 16, 1),
+        "mean": [0.5],
+        "std": [0.3],
+        "num_classes": 3,
+        "views": None,
+        "batch_size": 20,
+        "epochs": 2,
+    }
+    hypermodel = RecipeHyperModel(
+        "airbench94_muon",
+        widths=[(2, 3, 4), (3, 4, 5)],
+        residual=[False, True],
+        filters_rate=(0.1, 0.5),
+        whitening_epochs=(1, 2),
+        alternating_flip=[True, False],
+        **fixed,
+    )
+    tuner = keras_tuner.RandomSearch(
+        hypermodel, "val_loss", max_trials=1, directory=tmp_path, seed=3
+    )
+    tuner.search(x, y, validation_data=(x, y), verbose=0)
+    (trial,) = tuner.oracle.get_best_trials()
+    assert trial.status == "COMPLETED"
+    hp = trial.hyperparameters
+    (best,) = tuner.get_best_models()
+    loss, _ = best.evaluate(x, y, verbose=0)
+    assert loss == pytest.approx(trial.score, rel=1e-5)
+
+    keras.utils.set_random_seed(1)
+    history = hypermodel.fit(
+        hp, hypermodel.build(hp), x, y, validation_data=(x, y), verbose=0
+    )
+
+    keras.utils.set_random_seed(1)
+    recipe = recipes.get("airbench94_muon").replace(
+        widths={"(2, 3, 4)": (2, 3, 4), "(3, 4, 5)": (3, 4, 5)}[hp["widths"]],
+        residual=hp["residual"] == "True",
+        filters_rate=hp["filters_rate"],
+        whitening_epochs=hp["whitening_epochs"],
+        alternating_flip=hp["alternating_flip"] == "True",
+        **fixed,
+    )
+    by_hand = recipe.model()
+    by_hand.adapt(x)
+    batches = recipe.dataset(x, y)
+    by_hand.compile(recipe.optimizer(steps_per_epoch=2))
+    expected = by_hand.fit(batches, epochs=2, validation_data=(x, y), verbose=0)
+    assert_same(history, expected)
+
+
+def test_rates_of_all_groups_where_a_run_goes_on(rng):
+    x, y = rng.integers(0, 256, (8, 9, 9, 3), "uint8"), np.arange(8) % 2
+    hypermodel = RecipeHyperModel(
+        "airbench94_muon",
+        widths=(2, 2, 2),
+        input_shape=(9, 9, 3),
+        batch_size=4,
+        views=None,
+    )
+    hp, model = values_of(hypermodel)
+    history = hypermodel.fit(
+        hp, model, x, y, epochs=4, initial_epoch=2, verbose=0
+    )
+    # The last of the 8 steps' rates, an eighth of the first; the whitening's
+    # three epochs are over.
+    rates = {
+        name: values[-1] / scale
+        for name, values in history.history.items()
+        for group, scale in [
+            ("filters", 0.24),
+            ("biases", 0.053 * 4),
+            ("head", 0.67 * 4),
+            ("whitening", 1),
+        ]
+        if name == f"learning_rate_{group}"
+    }
+    np.testing.assert_allclose(
+        [rates[name] for name in sorted(rates)],
+        [1 / 8, 1 / 8, 1 / 8, 0],
+        rtol=1e-5,
+    )
 
 
 class Record(keras.callbacks.Callback):

@@ -1,8 +1,11 @@
-"""A search over DavidNet and its recipe with KerasTuner.
+"""A search over a recipe with KerasTuner.
 
 Needs the extra `tuner`, so `import keras_davidnet` does not import it.
 """
 
 from keras_davidnet.tuning.hypermodel import (
     DavidNetHyperModel as DavidNetHyperModel,
+)
+from keras_davidnet.tuning.hypermodel import (
+    RecipeHyperModel as RecipeHyperModel,
 )

@@ -1,6 +1,5 @@
-"""The hypermodel."""
+"""The hypermodels."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,131 +7,83 @@ import keras
 import keras_tuner
 import numpy as np
 
-from keras_davidnet import datasets, recipes
+from keras_davidnet import recipes
 from keras_davidnet.callbacks import DecoupledWeightDecay
-from keras_davidnet.models import DavidNet
-from keras_davidnet.tuning.search_space import (
-    HYPERPARAMETERS,
-    check_values,
-    declare,
-)
+from keras_davidnet.models import ImageClassifier
+from keras_davidnet.models.annealing import members
+from keras_davidnet.recipes.recipe import WHITENED
+from keras_davidnet.tuning.search_space import Argument, default_of
 
 
-class DavidNetHyperModel(keras_tuner.HyperModel):
-    """DavidNets and trainings for KerasTuner to search among.
+class RecipeHyperModel(keras_tuner.HyperModel):
+    """Runs of a recipe for KerasTuner to search among.
 
-    Each hyperparameter is given in one of three forms:
+    Each argument of the recipe is given in one of three forms:
 
     - a list: the values to choose from, `width=[16, 32, 64]`;
-    - a tuple: a range `(min, max)`, both included, `peak=(0.1, 1.0)`;
+    - a tuple: a range `(min, max)`, both included, `peak=(0.1, 1.0)`; of
+      integers if both are and the argument's default is not a float;
     - a single value, which fixes it: `epochs=10`.
 
-    Ranges of `width`, `peak`, `weight_decay` and `batch_size` are sampled by
-    their logarithm.  The space and the values of every trial go by the names of
-    the arguments.
+    An argument whose default is a sequence, such as `widths`, has no ranges: a
+    list of sequences holds choices, anything else is a single value.  Ranges of
+    `width`, `batch_size`, `peak`, and of what ends in `rate`, `decay` or
+    `scale`, are sampled by their logarithm.
+
+    The space and the values of every trial go by the names of the arguments.
+    Choices that are not all integers, all floats or all strings go by their
+    text, such as `"(64, 256, 256)"`.
 
     Args:
-        width: Number of filters of the first convolution.
-        peak: The highest learning rate.
-        warmup: Fraction of the training in which the rate rises to its peak,
-            in (0, 1).  It falls to 0 at the end of the last epoch.
-        decay: `"coupled"`, through the optimizer, or `"decoupled"`, through
-            `DecoupledWeightDecay`.
-        weight_decay: Strength of the coupled decay.  The decoupled one is ten
-            times it, `weight_decay / (1 - momentum)`, which decays about as
-            much.
-        dropout: In each `ConvBN`.
-        label_smoothing: In training.
-        augmentation: `"none"`, or some of `crop`, `flip` and `cutout` joined by
-            underscores, such as `"crop_flip"`: `RandomPadCrop`,
-            `RandomHorizontalFlip` and `RandomCutout` with their defaults.
-        batch_size: Images a batch.
-        epochs: Length of the training.  `search(epochs=...)` takes its place,
-            and so does `keras_tuner.Hyperband`.
-        **kwargs: Of `DavidNet`, the same in all trials: `num_classes`,
-            `input_shape`, `mean`, `std`, `dtype`, ...
+        recipe: The recipe or its name.
+        **space: What `Recipe.replace` takes: `epochs`, `batch_size`, arguments
+            of the net and of the optimizer.  `search(epochs=...)` takes the
+            place of `epochs`, and so does `keras_tuner.Hyperband`.
 
     Raises:
-        ValueError: If a list is empty, a range does not rise or begins at 0
-            where it is sampled by its logarithm, or a value is one that
-            `DavidNet` or the recipe can not take.
+        ValueError: If the recipe has no argument of a name, a list is empty, a
+            range does not rise or begins at 0 where it is sampled by its
+            logarithm, or a value is one that the optimizer or, of the most
+            usual arguments, the net cannot take.
 
     Example:
 
     ```python
-    tuner = keras_tuner.RandomSearch(
-        DavidNetHyperModel(peak=(0.1, 1.0), width=32, epochs=10),
-        objective="val_accuracy",
-        max_trials=20,
-        directory="runs",
-        project_name="search",
+    hypermodel = RecipeHyperModel(
+        "airbench94_muon",
+        widths=[(32, 128, 128), (64, 256, 256)],
+        filters_rate=(0.1, 0.5),
     )
+    tuner = keras_tuner.RandomSearch(hypermodel, "val_accuracy", max_trials=20)
     tuner.search(x_train, y_train, validation_data=(x_valid, y_valid))
     ```
     """
 
-    def __init__(
-        self,
-        *,
-        width: int | Sequence[int] = [16, 32, 64],
-        peak: float | Sequence[float] = (0.1, 1.0),
-        warmup: float | Sequence[float] = (0.1, 0.4),
-        decay: str | Sequence[str] = ["coupled", "decoupled"],
-        weight_decay: float | Sequence[float] = (
-            5e-5,
-            5e-3,
-        ),
-        dropout: float | Sequence[float] = (0.0, 0.2),
-        label_smoothing: float | Sequence[float] = (
-            0.0,
-            0.2,
-        ),
-        augmentation: str | Sequence[str] = [
-            "crop",
-            "crop_flip",
-            "crop_flip_cutout",
-        ],
-        batch_size: int | Sequence[int] = [128, 256, 512],
-        epochs: int | Sequence[int] = [8, 16, 24],
-        **kwargs: Any,
-    ):
+    def __init__(self, recipe: str | recipes.Recipe, /, **space: Any):
         super().__init__()
-        self.width = width
-        self.peak = peak
-        self.warmup = warmup
-        self.decay = decay
-        self.weight_decay = weight_decay
-        self.dropout = dropout
-        self.label_smoothing = label_smoothing
-        self.augmentation = augmentation
-        self.batch_size = batch_size
-        self.epochs = epochs
-        self.kwargs = kwargs
-        for name in HYPERPARAMETERS:
-            check_values(name, getattr(self, name))
+        if isinstance(recipe, str):
+            recipe = recipes.get(recipe)
+        self.recipe, self.space = recipe, space
+        self._arguments = []
+        for name, given in space.items():
+            recipe.replace(**{name: given})  # Reports an unknown name.
+            argument = Argument(name, given, default_of(recipe, name))
+            for value in argument.values:
+                recipe.replace(**{name: value}).optimizer(steps_per_epoch=1)
+            self._arguments.append(argument)
 
-    def build(self, hp: keras_tuner.HyperParameters) -> DavidNet:
+    def build(self, hp: keras_tuner.HyperParameters) -> ImageClassifier:
         """The trial's net, compiled for evaluation; `fit` compiles it anew."""
         # All are declared here, those of `fit` too: KerasTuner learns the
         # space from `build` before the first trial.
-        values = {
-            name: declare(hp, name, getattr(self, name))
-            for name in HYPERPARAMETERS
-        }
-        model = DavidNet(
-            width=values["width"],
-            dropout=values["dropout"],
-            label_smoothing=values["label_smoothing"],
-            augmentation=values["augmentation"],
-            **self.kwargs,
-        )
+        model = self._trial(hp).model()
         model.compile()
         return model
 
     def fit(
         self,
         hp: keras_tuner.HyperParameters,
-        model: DavidNet,
+        model: ImageClassifier,
         x: np.ndarray,
         y: np.ndarray,
         *,
@@ -149,56 +100,115 @@ class DavidNetHyperModel(keras_tuner.HyperModel):
             model: The net that `build` gave.
             x: Raw images, `(n, height, width, channels)`.
             y: Labels, `(n,)` or `(n, 1)`.
-            validation_data: As for `keras.Model.fit`.
-            callbacks: Likewise.
+            validation_data, callbacks, **kwargs: As for `keras.Model.fit`.
             epochs: In place of the trial's own; the rate ends at 0 there.
             initial_epoch: Epoch to begin at; the rate is what it is there.
-            **kwargs: Of `keras.Model.fit`: `verbose`, ...
 
         Returns:
             The history.
 
         Raises:
-            keras_tuner.errors.FatalValueError: If no training reports the
-                tuner's objective, before any step; it ends the search.
+            keras_tuner.errors.FatalValueError: If no run reports the tuner's
+                objective, before any step; it ends the search.
         """
-        batch_size, epochs = hp.get("batch_size"), epochs or hp.get("epochs")
-        if keras.backend.backend() == "tensorflow":
-            data = {
-                "x": datasets.make_dataset(x, y, batch_size, training=True),
-                "shuffle": False,
-                "validation_batch_size": batch_size,
-            }
-            steps_per_epoch = len(data["x"])
-        else:
-            data = {"x": x, "y": y, "batch_size": batch_size}
-            steps_per_epoch = math.ceil(len(x) / batch_size)
-        optimizer = recipes.davidnet_optimizer(
-            steps_per_epoch,
-            epochs,
-            peak=hp.get("peak"),
-            warmup=hp.get("warmup"),
-            weight_decay=hp.get("weight_decay"),
-        )
-        # Hyperband goes on with the weights of a shorter training.
-        optimizer.iterations.assign(initial_epoch * steps_per_epoch)
-        if hp.get("decay") == "decoupled":
-            callbacks = [
-                *callbacks,
-                DecoupledWeightDecay(
-                    hp.get("weight_decay") / (1 - optimizer.momentum)
-                ),
-            ]
+        trial = self._trial(hp)
+        if epochs:
+            trial = trial.replace(epochs=epochs)
+        dataset = trial.dataset(x, y)
+        if hasattr(model, "adapt"):
+            model.adapt(x[:WHITENED])
+        optimizer = trial.optimizer(len(dataset))
+        # Hyperband goes on with the weights of a shorter run.
+        for one in (optimizer, *members(optimizer)):
+            one.iterations.assign(initial_epoch * len(dataset))
         model.compile(optimizer)
         _check_objective(model, x, y, validation_data, callbacks)
         return model.fit(
-            **data,
+            dataset,
             validation_data=validation_data,
             callbacks=callbacks,
-            epochs=epochs,
+            epochs=trial.epochs,
             initial_epoch=initial_epoch,
-            **kwargs,
+            **{"validation_batch_size": trial.batch_size, **kwargs},
         )
+
+    def _trial(self, hp):
+        values = {one.name: one.declare(hp) for one in self._arguments}
+        return self.recipe.replace(**values)
+
+
+class DavidNetHyperModel(RecipeHyperModel):
+    """Runs of DavidNet for KerasTuner to search among.
+
+    Args:
+        width, dropout, label_smoothing, augmentation: Of `DavidNet`, given as
+            `RecipeHyperModel` explains, which holds for all but `**kwargs`.
+        peak, warmup: Of `recipes.davidnet_optimizer`.
+        decay: `"coupled"`, through the optimizer, or `"decoupled"`, through
+            `DecoupledWeightDecay`.
+        weight_decay: Strength of the coupled decay.  The decoupled one is ten
+            times it, `weight_decay / (1 - momentum)`, which decays about as
+            much.
+        batch_size, epochs: Of the recipe.
+        **kwargs: Of `DavidNet`, the same in all trials: `num_classes`,
+            `input_shape`, `mean`, `std`, `dtype`, ...
+
+    Example:
+
+    ```python
+    DavidNetHyperModel(peak=(0.1, 1.0), width=32, epochs=10)
+    ```
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int | Sequence[int] = [16, 32, 64],
+        peak: float | Sequence[float] = (0.1, 1.0),
+        warmup: float | Sequence[float] = (0.1, 0.4),
+        decay: str | Sequence[str] = ["coupled", "decoupled"],
+        weight_decay: float | Sequence[float] = (5e-5, 5e-3),
+        dropout: float | Sequence[float] = (0.0, 0.2),
+        label_smoothing: float | Sequence[float] = (0.0, 0.2),
+        augmentation: str | Sequence[str] = [
+            "crop",
+            "crop_flip",
+            "crop_flip_cutout",
+        ],
+        batch_size: int | Sequence[int] = [128, 256, 512],
+        epochs: int | Sequence[int] = [8, 16, 24],
+        **kwargs: Any,
+    ):
+        super().__init__(
+            recipes.get("davidnet_tf").replace(net_arguments=kwargs),
+            width=width,
+            peak=peak,
+            warmup=warmup,
+            weight_decay=weight_decay,
+            dropout=dropout,
+            label_smoothing=label_smoothing,
+            augmentation=augmentation,
+            batch_size=batch_size,
+            epochs=epochs,
+        )
+        self._decay = Argument("decay", decay)
+        if not {"coupled", "decoupled"}.issuperset(self._decay.values):
+            raise ValueError(
+                '`decay` must be "coupled" or "decoupled". '
+                f"Received: decay={decay!r}"
+            )
+
+    def build(self, hp):
+        model = super().build(hp)
+        self._decay.declare(hp)
+        return model
+
+    def fit(self, hp, model, *args, callbacks=(), **kwargs):
+        if self._decay.declare(hp) == "decoupled":
+            # Takes the place of the optimizer's own, whose momentum is 0.9.
+            decay = DecoupledWeightDecay(10 * hp.get("weight_decay"))
+            callbacks = [*callbacks, decay]
+        return super().fit(hp, model, *args, callbacks=callbacks, **kwargs)
 
 
 def _check_objective(model, x, y, validation_data, callbacks):

@@ -1,73 +1,90 @@
-"""The hyperparameters, and the forms in which their values are given."""
+"""The arguments of a recipe, and the forms in which their values are given."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+import inspect
+import re
+from typing import Any
 
-from keras_davidnet._checks import (
-    check_count,
-    check_fraction,
-    check_not_negative,
-    check_warmup,
-)
-from keras_davidnet.layers.augmentation import check_augmentation
+import numpy as np
 
+from keras_davidnet._checks import check_count, check_fraction, is_number
+from keras_davidnet.layers.augmentation import get_augmentation
+from keras_davidnet.recipes import Recipe
 
-def _check_decay(name, value):
-    if value not in ("coupled", "decoupled"):
-        raise ValueError(
-            f'`{name}` must be "coupled" or "decoupled". '
-            f"Received: {name}={value!r}"
-        )
-
-
-class _Hyperparameter(NamedTuple):
-    type: type
-    check: Callable
-    sampling: str = "linear"
-
-
-HYPERPARAMETERS = {
-    "width": _Hyperparameter(int, check_count, "log"),
-    "peak": _Hyperparameter(float, check_not_negative, "log"),
-    "warmup": _Hyperparameter(float, check_warmup),
-    "decay": _Hyperparameter(str, _check_decay),
-    "weight_decay": _Hyperparameter(float, check_not_negative, "log"),
-    "dropout": _Hyperparameter(float, check_fraction),
-    "label_smoothing": _Hyperparameter(float, check_fraction),
-    "augmentation": _Hyperparameter(str, check_augmentation),
-    "batch_size": _Hyperparameter(int, check_count, "log"),
-    "epochs": _Hyperparameter(int, check_count),
+# What counts for these is the ratio of two values, not their difference.
+_LOGARITHMIC = re.compile("width|batch_size|peak|.*(rate|decay|scale)")
+# Of nets, which take long to make; optimizers check their own arguments.
+_CHECKS = {
+    "width": check_count,
+    "dropout": check_fraction,
+    "label_smoothing": check_fraction,
+    "augmentation": lambda name, value: get_augmentation(value, 3, None),
+    "batch_size": check_count,
 }
 
 
-def check_values(name: str, values) -> None:
-    """Raises a ValueError unless `values` is of one of the three forms."""
-    kind, check, sampling = HYPERPARAMETERS[name]
-    forms = "a value or a list of values"
-    wrong = values == []
-    if kind is not str:
-        forms += " or a range (min, max)"
-    if sampling == "log":
-        forms += ", min above 0"
-    if isinstance(values, tuple):
-        wrong = (
-            kind is str
-            or len(values) != 2
-            or not values[0] < values[1]
-            or (sampling == "log" and values[0] <= 0)
+def default_of(recipe: Recipe, name: str) -> Any:
+    """What the recipe has for an argument; None if that is not known."""
+    defaults = {
+        key: parameter.default
+        for function in (recipe.make_optimizer, recipe.net)
+        for key, parameter in inspect.signature(function).parameters.items()
+    }
+    return {**defaults, **recipe.net_arguments, **vars(recipe)}.get(name)
+
+
+class Argument:
+    """An argument and what a search may give it.
+
+    Args:
+        name: Of the argument and of the hyperparameter.
+        given: Choices, a range or a single value, as `RecipeHyperModel` says.
+        default: What the argument is otherwise.
+
+    Attributes:
+        values: The choices, the ends of the range, or the single value.
+
+    Raises:
+        ValueError: If `given` has none of the forms or an impossible value.
+    """
+
+    def __init__(self, name: str, given: Any, default: Any = None):
+        self.name = name
+        sequence = isinstance(default, list | tuple)
+        self._range = isinstance(given, tuple) and not sequence
+        self._choices = isinstance(given, list) and (
+            not sequence or all(isinstance(v, list | tuple) for v in given)
         )
-    if wrong:
-        raise ValueError(f"`{name}` must be {forms}. Received: {name}={values}")
-    for value in values if isinstance(values, list | tuple) else [values]:
-        check(name, value)
+        values = given if self._range or self._choices else [given]
+        values = [v.item() if isinstance(v, np.generic) else v for v in values]
+        if isinstance(default, float):
+            values = [float(v) if is_number(v) else v for v in values]
+        self.values = values
+        self._sampling = "log" if _LOGARITHMIC.fullmatch(name) else "linear"
+        above = "0 < " * (self._sampling == "log")
+        rises = len(values) == 2 and all(map(is_number, values))
+        rises = rises and values[0] < values[1] and (not above or values[0] > 0)
+        if not (rises if self._range else values):
+            raise ValueError(
+                f"`{name}` must be a value, a list of values or, for numbers, "
+                f"a range (min, max), {above}min < max. "
+                f"Received: {name}={given}"
+            )
+        if name in _CHECKS:
+            for value in values:
+                _CHECKS[name](name, value)
 
-
-def declare(hp, name: str, values):
-    """Adds the hyperparameter to `hp`; returns its value there."""
-    kind, _, sampling = HYPERPARAMETERS[name]
-    if isinstance(values, tuple):
-        numbers = hp.Int if kind is int else hp.Float
-        return numbers(name, *values, sampling=sampling)
-    if isinstance(values, list):
-        return hp.Choice(name, [kind(value) for value in values])
-    return hp.Fixed(name, kind(values))
+    def declare(self, hp) -> Any:
+        """Adds the hyperparameter to `hp`; returns the argument's value."""
+        kinds = set(map(type, self.values))
+        if self._range:
+            numbers = hp.Int if kinds == {int} else hp.Float
+            return numbers(self.name, *self.values, sampling=self._sampling)
+        # KerasTuner takes nothing else.
+        plain = kinds in ({int}, {float}, {str})
+        if not self._choices:
+            (value,) = self.values
+            return hp.Fixed(self.name, value) if plain else value
+        if plain:
+            return hp.Choice(self.name, self.values)
+        names = list(map(str, self.values))
+        return self.values[names.index(hp.Choice(self.name, names))]
