@@ -8,6 +8,8 @@ import keras
 from keras import ops
 
 from keras_davidnet._distribution import check_strategy
+from keras_davidnet.datasets.batches import Batches
+from keras_davidnet.datasets.plan import FollowEpoch
 from keras_davidnet.validation.arrays import flat_labels
 from keras_davidnet.validation.streams import DataCheck
 
@@ -105,6 +107,10 @@ class Classifier(keras.Model):
                 labels out of range.
             TypeError: If they are no arrays and no stream of batches.
         """
+        if isinstance(x, Batches):
+            callbacks = [FollowEpoch(x), callbacks or []]
+            # They shuffle themselves.
+            kwargs["shuffle"] = False
         with DataCheck(self) as check:
             x = check(x, y)
             if validation_data is not None:

@@ -7,6 +7,7 @@ import types
 import keras
 import numpy as np
 
+from keras_davidnet.datasets.batches import Batches
 from keras_davidnet.validation.arrays import DataRules
 
 
@@ -59,6 +60,9 @@ class DataCheck:
         return self._stream(data, *names)
 
     def _stream(self, data, *names):
+        if isinstance(data, Batches):
+            self._check_batch(data[0], *names)
+            return data.feed()
         if isinstance(data, types.GeneratorType):
             return self._peeked(data, *names)
         tf = sys.modules.get("tensorflow")
