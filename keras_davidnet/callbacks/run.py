@@ -17,11 +17,15 @@ def describe_run(model: keras.Model, variables: list) -> dict:
     however often they built the model.  The value of the learning rate is none
     of it: callbacks set it.
     """
+    # Under mixed_float16 the loss scaler holds the optimizer proper.
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     return _plain(
         {
             "model": _describe(model),
             "precision": model.dtype_policy.name,
             "optimizer": _describe(model.optimizer),
+            # A callback may have set it.
+            "weight_decay": getattr(optimizer, "weight_decay", None),
             "variables": [
                 [
                     variable.path,

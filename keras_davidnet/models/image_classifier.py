@@ -108,7 +108,7 @@ class Classifier(keras.Model):
             TypeError: If they are no arrays and no stream of batches.
         """
         if isinstance(x, Batches):
-            callbacks = [FollowEpoch(x), callbacks or []]
+            callbacks = [FollowEpoch(x), *keras.tree.flatten(callbacks or [])]
             # They shuffle themselves.
             kwargs["shuffle"] = False
         with DataCheck(self) as check:
