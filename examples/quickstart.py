@@ -63,7 +63,6 @@ def main():
         train_ds,
         epochs=EPOCHS,
         validation_data=test_ds,
-        shuffle=False,  # train_ds shuffles itself
     ).history
     seconds = time.perf_counter() - start
 

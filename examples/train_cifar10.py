@@ -89,7 +89,6 @@ def main():
         epochs=args.epochs,
         validation_data=test_ds,
         callbacks=callbacks,
-        shuffle=False,  # train_ds shuffles itself
     ).history
     seconds = time.perf_counter() - start
 

@@ -26,7 +26,6 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
-import tensorflow as tf
 from quickstart import load
 
 from keras_davidnet import DavidNet, RandomPadCrop, datasets, recipes
@@ -58,6 +57,8 @@ def parse_arguments():
 def all_devices(args):
     """The scope to make the model in, and how many devices train it."""
     if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
         strategy = tf.distribute.MirroredStrategy()
         return strategy.scope(), strategy.num_replicas_in_sync
     if args.processes > 1:
@@ -81,18 +82,13 @@ def main():
     # Devices get equal shares of every batch, of the last of the test too.
     tested = len(x_test) // devices * devices
 
-    def share(images, labels):
-        return tuple(
-            tf.split(array, args.processes)[args.process]
-            for array in (images, labels)
-        )
-
+    share = args.process, args.processes
     train_ds = datasets.make_dataset(
         x_train, y_train, args.batch_size, training=True, seed=0
-    ).map(share)
+    ).share(*share)
     test_ds = datasets.make_dataset(
         x_test[:tested], y_test[:tested], args.batch_size
-    ).map(share)
+    ).share(*share)
 
     # The whole training belongs in the scope: on JAX, processes that call fit
     # outside of it train apart, without a word.
@@ -114,7 +110,6 @@ def main():
             train_ds,
             epochs=args.epochs,
             validation_data=test_ds,
-            shuffle=False,  # train_ds shuffles itself
             verbose=2 if args.process == 0 else 0,
         ).history
         seconds = time.perf_counter() - start

@@ -24,6 +24,7 @@ from keras_davidnet import (
     RandomCutout,
     RandomHorizontalFlip,
     RandomPadCrop,
+    Resume,
     datasets,
 )
 
@@ -39,28 +40,32 @@ TRAININGS = {
 }
 
 
-def batches(part):
-    """Images and labels for `fit`, `part` of each batch; three to validate."""
+def batches(number, count):
+    """The share of process `number` in five batches, and in three to validate.
+
+    A seed shuffles them, so an order that slipped by an epoch would show.
+    """
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (STEPS, BATCH, SIZE, SIZE, 3), "uint8")
-    labels = rng.integers(0, CLASSES, (STEPS, BATCH))
-    images, labels = images[:, part], labels[:, part]
-    size = labels.shape[1]
-    train = images.reshape(-1, *images.shape[2:]), labels.ravel()
-    test = [array[: 3 * size] for array in train]
-    if keras.backend.backend() == "tensorflow":
-        # Arrays would do, but under a strategy each epoch on them ends seconds
-        # after its last step: autotuning, which these pipelines turn off.
-        return {
-            "x": datasets.make_dataset(*train, size),
-            "validation_data": datasets.make_dataset(*test, size),
-        }
-    x, y = train
-    return {"x": x, "y": y, "batch_size": size, "validation_data": test}
+    images = rng.integers(0, 256, (STEPS * BATCH, SIZE, SIZE, 3), "uint8")
+    labels = rng.integers(0, CLASSES, STEPS * BATCH)
+    test = images[: 3 * BATCH], labels[: 3 * BATCH]
+    return (
+        datasets.make_dataset(
+            images, labels, BATCH, training=True, seed=0
+        ).share(number, count),
+        datasets.make_dataset(*test, BATCH).share(number, count),
+    )
 
 
-def train(reduction=None, decay=None, augmented=False, part=slice(None)):
-    """Two epochs of five steps; `part` is what this process sees of a batch.
+def train(
+    reduction=None,
+    decay=None,
+    augmented=False,
+    process=(0, 1),
+    epochs=2,
+    state=None,
+):
+    """Epochs of five steps; `process` is its number and how many there are.
 
     In float64: in float32 two nets part at the first unit that rounding puts
     on the other side of zero.  Returns weights and logs, by name.
@@ -92,11 +97,15 @@ def train(reduction=None, decay=None, augmented=False, part=slice(None)):
             ),
             jit_compile=keras.backend.backend() == "jax",
         )
+        train_ds, test_ds = batches(*process)
+        callbacks = [DecoupledWeightDecay(decay * scale)] if decay else []
+        if state is not None:
+            callbacks.append(Resume(state, train_ds))
         history = model.fit(
-            **batches(part),
-            epochs=2,
-            callbacks=[DecoupledWeightDecay(decay * scale)] if decay else [],
-            shuffle=False,
+            train_ds,
+            epochs=epochs,
+            validation_data=test_ds,
+            callbacks=callbacks,
             verbose=0,
         ).history
         weights = {v.path: keras.ops.convert_to_numpy(v) for v in model.weights}
@@ -108,6 +117,16 @@ def train_all(folder, scope=contextlib.nullcontext, **kwargs):
         with scope():
             results = train(**training, **kwargs)
         np.savez(f"{folder}/{name}.npz", **results)
+    # The last one again, in two runs.
+    for epochs in (1, 2):
+        with scope():
+            results = train(
+                **training,
+                **kwargs,
+                epochs=epochs,
+                state=f"{folder}/state.npz",
+            )
+    np.savez(f"{folder}/resumed.npz", **results)
 
 
 def replicas(folder):
@@ -170,9 +189,7 @@ def process(folder, number, port):
     number = int(number)
     keras.distribution.initialize(f"127.0.0.1:{port}", DEVICES, number)
     distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
-    share = BATCH // DEVICES
-    part = slice(number * share, (number + 1) * share)
-    train_all(folder, distribution.scope, part=part)
+    train_all(folder, distribution.scope, process=(number, DEVICES))
 
 
 if __name__ == "__main__":

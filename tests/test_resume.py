@@ -1,4 +1,5 @@
 import pathlib
+import shutil
 import subprocess
 import sys
 import time
@@ -7,7 +8,14 @@ import keras
 import numpy as np
 import pytest
 
-from keras_davidnet import DavidNet, PyTorchSGD, Resume
+from keras_davidnet import (
+    DavidNet,
+    DecoupledWeightDecay,
+    PiecewiseLinear,
+    PyTorchSGD,
+    Resume,
+)
+from keras_davidnet.datasets import make_dataset
 
 PROGRAM = pathlib.Path(__file__).with_name("train_and_resume.py")
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), "uint8")
@@ -124,18 +132,188 @@ def test_damaged_file(tmp_path):
             np.testing.assert_array_equal(weight, value)
 
 
+def sgd(decay=0.0, schedule=(0.1, 0)):
+    rate = PiecewiseLinear([0, 10], schedule) if schedule else 0.1
+    return PyTorchSGD(rate, weight_decay=decay)
+
+
+def train_on(path, optimizer=sgd, batch_size=4, epochs=2, **kwargs):
+    model = DavidNet(**{"num_classes": 3, "width": 1, **kwargs})
+    model.compile(optimizer())
+    dataset = batch_size and make_dataset(
+        IMAGES, LABELS, batch_size, training=True
+    )
+    data = (IMAGES, LABELS) if dataset is None else (dataset,)
+    callbacks = [Resume(path, dataset)]
+    try:
+        fit = {"epochs": epochs, "callbacks": callbacks, "verbose": 0}
+        return model.fit(*data, **fit).history
+    finally:
+        assert model._initial_epoch is None
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory):
+    path = tmp_path_factory.mktemp("state") / "state.npz"
+    train_on(path, epochs=1)
+    return path
+
+
+def test_a_second_model_of_one_program_goes_on(state, tmp_path):
+    shutil.copy(state, tmp_path)
+    assert len(train_on(tmp_path / state.name)["loss"]) == 2
+
+
 @pytest.mark.parametrize(
-    "width, optimizer", [(2, None), (1, PyTorchSGD(use_ema=True))]
+    "message, change",
+    {
+        "model.config.width: 1, not 2": {"width": 2},
+        "model.config.augmentation": {"augmentation": None},
+        "dtype.*'float32', not 'bfloat16'": {"dtype": "bfloat16"},
+        "optimizer.config.weight_decay: 0.0, not 0.5": {
+            "optimizer": lambda: sgd(0.5)
+        },
+        "optimizer.config.learning_rate": {
+            "optimizer": lambda: sgd(schedule=(0.2, 0))
+        },
+        "optimizer.class": {"optimizer": keras.optimizers.SGD},
+        "dataset.batch_size: 4, not 8": {"batch_size": 8},
+        "dataset: {.*}, not None": {"batch_size": None},
+    }.items(),
 )
-def test_state_of_another_model(tmp_path, width, optimizer):
-    path = tmp_path / "state.npz"
-    compiled().fit(IMAGES, LABELS, callbacks=[Resume(path)])
-    model = DavidNet(num_classes=3, width=width)
-    model.compile(optimizer)
-    with pytest.raises(ValueError, match="(?s)this model .*Received: path="):
-        model.fit(IMAGES, LABELS, epochs=2, callbacks=[Resume(path)])
+def test_state_of_another_run(state, message, change):
+    written = state.read_bytes()
+    expected = f"(?s)this model and this run.*{message}.*Received: path="
+    with pytest.raises(ValueError, match=expected):
+        train_on(state, **change)
+    assert state.read_bytes() == written
 
 
-def test_pipeline_without_an_order():
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch",
+    reason="PyTorch's float16 convolution fails at this size on CPU",
+)
+def test_float16_is_not_bfloat16(tmp_path):
+    def train(dtype):
+        model = DavidNet(num_classes=3, width=1, dtype=dtype)
+        model.compile(keras.optimizers.SGD(0.0))
+        resume = Resume(tmp_path / "state.npz")
+        model.fit(IMAGES, LABELS, callbacks=[resume], verbose=0)
+
+    train("float16")
+    with pytest.raises(ValueError, match="'float16', not 'bfloat16'"):
+        train("bfloat16")
+
+
+def test_another_learning_rate_is_the_same_run(tmp_path):
+    # Callbacks set it; the one in the file is what counts.
+    def train(rate, epochs):
+        model = DavidNet(num_classes=3, width=1)
+        model.compile(keras.optimizers.SGD(rate))
+        resume = Resume(tmp_path / "state.npz")
+        fit = {"epochs": epochs, "callbacks": [resume], "verbose": 0}
+        return model.fit(IMAGES, LABELS, **fit).history["learning_rate"]
+
+    train(0.25, 1)
+    assert train(0.5, 2) == [0.25, 0.25]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_any_place_among_the_callbacks(tmp_path, first):
+    def train(decay, epochs):
+        model = compiled()
+        dataset = make_dataset(IMAGES, LABELS, 4, training=True, seed=0)
+        callbacks = [
+            Resume(tmp_path / "state.npz", dataset.share(0, 2)),
+            DecoupledWeightDecay(decay),
+        ]
+        model.fit(
+            dataset.share(0, 2),
+            epochs=epochs,
+            callbacks=callbacks if first else callbacks[::-1],
+            verbose=0,
+        )
+
+    train(0.1, 1)
+    train(0.1, 2)
+    with pytest.raises(ValueError, match="weight_decay: 0.1, not 0.2"):
+        train(0.2, 3)
+
+
+class Stop(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_fit_leaves_no_epoch_behind(tmp_path):
+    model, resume = compiled(), Resume(tmp_path / "state.npz")
+    model.fit(IMAGES, LABELS, epochs=2, callbacks=[resume], verbose=0)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(
+            IMAGES, LABELS, epochs=3, callbacks=[resume, Stop()], verbose=0
+        )
+    history = model.fit(IMAGES, LABELS, epochs=1, verbose=0).history
+    assert len(history["loss"]) == 1
+
+
+def test_steps_that_are_no_epoch(tmp_path):
+    dataset = make_dataset(IMAGES, LABELS, 4, training=True)
+    model = compiled()
+    with pytest.raises(ValueError, match="Received: 1 steps per epoch"):
+        model.fit(
+            dataset,
+            steps_per_epoch=1,
+            callbacks=[Resume(tmp_path / "state.npz", dataset)],
+        )
+    assert model.optimizer.iterations == 0
+
+
+class Rates(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        logs["rate"] = np.float32(0.1)
+        logs["rates"] = np.arange(3)
+
+
+def test_logs_of_arrays(tmp_path):
+    def train(epochs):
+        model = DavidNet(num_classes=3, width=1)
+        model.compile(
+            loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+            metrics=[keras.metrics.F1Score()],
+        )
+        return model.fit(
+            IMAGES,
+            keras.utils.to_categorical(LABELS, 3),
+            epochs=epochs,
+            callbacks=[Rates(), Resume(tmp_path / "state.npz")],
+            verbose=0,
+        ).history
+
+    once, twice = train(1), train(2)
+    assert twice["rates"] == [[0, 1, 2]] * 2
+    assert twice["rate"] == [float(np.float32(0.1))] * 2
+    assert np.shape(twice["f1_score"]) == (2, 3)
+    assert {name: values[:1] for name, values in twice.items()} == once
+
+
+def test_a_drawn_seed_goes_on(tmp_path):
+    # Nobody gave one, so that of the second program is another.
+    datasets = [make_dataset(IMAGES, LABELS, 4, training=True) for _ in "ab"]
+    drawn = datasets[0].plan.seed
+    assert drawn != datasets[1].plan.seed
+    for epochs, dataset in enumerate(datasets, start=1):
+        compiled().fit(
+            dataset,
+            epochs=epochs,
+            callbacks=[Resume(tmp_path / "state.npz", dataset)],
+            verbose=0,
+        )
+    assert datasets[1].plan.seed == drawn
+
+
+@pytest.mark.parametrize(
+    "dataset", [[(IMAGES, LABELS)], make_dataset(IMAGES, LABELS, 4)]
+)
+def test_data_without_a_plan(dataset):
     with pytest.raises(TypeError, match="`dataset` must be .*Received"):
-        Resume("state.npz", dataset=[(IMAGES, LABELS)])
+        Resume("state.npz", dataset=dataset)

@@ -37,17 +37,11 @@ def main(state, result):
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    try:
-        dataset = keras_davidnet.datasets.make_dataset(
-            images, labels, BATCH_SIZE, training=True, seed=0
-        )
-    except ImportError:
-        # Without TensorFlow's pipelines no shuffling repeats.
-        data, dataset = {"x": images, "y": labels, "batch_size": 8}, None
-    else:
-        data = {"x": dataset}
+    dataset = keras_davidnet.datasets.make_dataset(
+        images, labels, BATCH_SIZE, training=True, seed=0, alternating_flip=True
+    )
     history = model.fit(
-        **data,
+        dataset,
         epochs=EPOCHS,
         shuffle=False,
         callbacks=[keras_davidnet.Resume(state, dataset)],

@@ -123,7 +123,7 @@ class Batches(keras.utils.PyDataset):
             if plan.alternating_flip:
                 # To mirror a batch takes eight times as long as to gather it.
                 self._views = np.concatenate([images, images[:, :, ::-1]])
-        self._functions = ()
+        self.functions = ()
         # The batches that Keras drew since it began an epoch.
         self._drawn = None
         self._advances = plan is not None
@@ -146,7 +146,7 @@ class Batches(keras.utils.PyDataset):
             if self.plan.alternating_flip:
                 views = rows + self.plan.n * self.plan.mirrored(epoch)[rows]
         batch = self._views[views], self.labels[rows]
-        for function in self._functions:
+        for function in self.functions:
             batch = function(*batch)
         return batch
 
@@ -158,7 +158,7 @@ class Batches(keras.utils.PyDataset):
                 returns a tuple of the same.
         """
         mapped = copy.copy(self)
-        mapped._functions = (*self._functions, function)
+        mapped.functions = (*self.functions, function)
         mapped._drawn = None
         return mapped
 

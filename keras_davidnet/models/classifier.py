@@ -144,11 +144,9 @@ class Classifier(keras.Model):
             TypeError: If labels are not an array.
         """
         if validation_data is not None:
-            self._check_arrays(
-                "validation_data[0]",
-                "validation_data[1]",
-                *keras.utils.unpack_x_y_sample_weight(validation_data)[:2],
-            )
+            data = keras.utils.unpack_x_y_sample_weight(validation_data)
+            names = "validation_data[0]", "validation_data[1]"
+            self._check_arrays(*names, *data[:2])
         self._check_arrays("x", "y", x, y)
         if self.compiled:
             split = 0 if validation_data is not None else validation_split
@@ -157,8 +155,15 @@ class Classifier(keras.Model):
                 size["steps_per_epoch"] = steps_per_epoch
             self._set_rates(size, initial_epoch, epochs)
         if isinstance(x, Batches) and x.plan is not None:
+            if steps_per_epoch not in (None, len(x)):
+                raise ValueError(
+                    "An epoch of `x` has its own number of batches, "
+                    f"{len(x)}. Received: steps_per_epoch={steps_per_epoch}"
+                )
             callbacks = keras.tree.flatten([FollowEpoch(x), callbacks or []])
             x, shuffle = x.feed(), False
+        if isinstance(validation_data, Batches):
+            validation_data = validation_data.feed()
         self._fitting = True
         try:
             return super().fit(
@@ -214,6 +219,9 @@ class Classifier(keras.Model):
 
         Streams say what they hold when the step is traced.
         """
+        if isinstance(x, Batches):
+            # What a function makes of the arrays shows in a batch.
+            x, y = x[0] if x.functions else (x.images, x.labels)
         if not (hasattr(x, "shape") and hasattr(x, "dtype")):
             return
         x = as_array(x_name, x)

@@ -201,7 +201,8 @@ class Recipe:
         ```
         """
         fields = {field.name for field in dataclasses.fields(self)}
-        net = {*inspect.signature(self.net).parameters, "dtype", "name"}
+        net = {*inspect.signature(self.net).parameters, "dtype"} - {"kwargs"}
+        optimizer = self._optimizer_names() - {"steps_per_epoch"}
         new = {
             "net_arguments": dict(self.net_arguments),
             "optimizer_arguments": dict(self.optimizer_arguments),
@@ -209,12 +210,12 @@ class Recipe:
         for name, value in changes.items():
             if name in fields:
                 new[name] = value
-            elif name in net - {"kwargs"}:
+            elif name in net:
                 new["net_arguments"][name] = value
-            elif name in self._optimizer_names():
+            elif name in optimizer:
                 new["optimizer_arguments"][name] = value
             else:
-                known = sorted(fields | net | self._optimizer_names())
+                known = sorted(fields | net | optimizer)
                 raise ValueError(
                     f"The recipe {self.name!r} has no part of that name, only "
                     f"{known}. Received: {name}={value!r}"

@@ -17,22 +17,7 @@ class Contestant:
         self.model = DavidNet(width=case.width, dtype=case.precision)
 
     def data(self, images, labels):
-        try:
-            return datasets.make_dataset(
-                images, labels, self.batch, training=True
-            )
-        except ImportError:  # without TensorFlow fit takes arrays
-            return images, labels
-
-    def batches(self, data):
-        """The data of `fit`, for loops that are not Keras's."""
-        if not isinstance(data, tuple):
-            yield from data
-            return
-        images, labels = data
-        order = np.random.permutation(len(images))
-        for batch in order.reshape(-1, self.batch):
-            yield images[batch], labels[batch]
+        return datasets.make_dataset(images, labels, self.batch, training=True)
 
 
 class Fit(Contestant):
@@ -43,10 +28,7 @@ class Fit(Contestant):
         self.model.compile()
 
     def run(self, data):
-        if isinstance(data, tuple):
-            self.model.fit(*data, batch_size=self.batch)
-        else:
-            self.model.fit(data, shuffle=False)
+        self.model.fit(data)
 
 
 class FitWithoutAugmentation(Fit):
@@ -65,7 +47,7 @@ class Pipeline(Contestant):
         self.batch = case.batch
 
     def run(self, data):
-        for _ in self.batches(data):
+        for _ in data.feed():
             pass
 
 
@@ -105,7 +87,7 @@ class TensorFlowLoop(Contestant):
         self.step = step
 
     def run(self, data):
-        results = [self.step(*batch) for batch in self.batches(data)]
+        results = [self.step(*batch) for batch in data.feed()]
         np.mean(results, axis=0)
 
 
@@ -147,7 +129,7 @@ class JaxLoop(Contestant):
 
     def run(self, data):
         results = []
-        for images, labels in self.batches(data):
+        for images, labels in data.feed():
             self.state, result = self.step(
                 self.state, np.asarray(images), np.asarray(labels)
             )
@@ -172,7 +154,7 @@ class TorchLoop(Contestant):
         import torch
 
         results = []
-        for images, labels in self.batches(data):
+        for images, labels in data.feed():
             images, labels = (
                 keras.ops.convert_to_tensor(np.asarray(x))
                 for x in (images, labels)

@@ -1,0 +1,85 @@
+"""What names a run, so that no other takes its state for its own."""
+
+import json
+import re
+import reprlib
+
+import keras
+
+# Keras numbers the names that it makes up, anew in every program.
+_NUMBER = re.compile(r"_\d+(?=[/_]|$)")
+
+
+def describe_run(model: keras.Model, variables: list) -> dict:
+    """Model, precision and hyperparameters of a compiled model, for JSON.
+
+    Two programs that train alike give the same, whatever their seed is and
+    however often they built the model.  The value of the learning rate is none
+    of it: callbacks set it.
+    """
+    # Under mixed_float16 the loss scaler holds the optimizer proper.
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    return _plain(
+        {
+            "model": _describe(model),
+            "precision": model.dtype_policy.name,
+            "optimizer": _describe(model.optimizer),
+            # A callback may have set it.
+            "weight_decay": getattr(optimizer, "weight_decay", None),
+            "variables": [
+                [
+                    variable.path,
+                    list(variable.shape),
+                    keras.backend.standardize_dtype(variable.dtype),
+                ]
+                for variable in variables
+            ],
+        }
+    )
+
+
+def differences(theirs, ours, name: str = "") -> list[str]:
+    """Where two descriptions differ: `["model.config.width: 1, not 2"]`."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        keys = sorted(theirs.keys() | ours.keys())
+        pairs = [(key, theirs.get(key), ours.get(key)) for key in keys]
+    elif (
+        isinstance(theirs, list)
+        and isinstance(ours, list)
+        and len(theirs) == len(ours)
+    ):
+        pairs = zip(range(len(ours)), theirs, ours, strict=True)
+    elif theirs == ours:
+        return []
+    else:
+        return [f"{name}: {reprlib.repr(theirs)}, not {reprlib.repr(ours)}"]
+    return [
+        text
+        for key, a, b in pairs
+        for text in differences(a, b, f"{name}.{key}" if name else str(key))
+    ]
+
+
+def _describe(part):
+    name = keras.saving.get_registered_name(type(part))
+    try:
+        config = keras.saving.serialize_keras_object(part.get_config())
+        config = json.loads(json.dumps(config))
+    # A subclass need not be able to tell its arguments.
+    except (NotImplementedError, TypeError, ValueError):
+        config = None
+    return {"class": name, "config": config}
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {
+            key: _plain(item)
+            for key, item in value.items()
+            # Some of Keras's layers draw a seed if they are given none.
+            if key != "seed"
+            and not (key == "learning_rate" and isinstance(item, int | float))
+        }
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return _NUMBER.sub("", value) if isinstance(value, str) else value
