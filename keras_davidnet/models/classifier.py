@@ -161,20 +161,18 @@ class Classifier(keras.Model):
                     f"{len(x)}. Received: steps_per_epoch={steps_per_epoch}"
                 )
             callbacks = keras.tree.flatten([FollowEpoch(x), callbacks or []])
-            x, shuffle = x.feed(), False
-        if isinstance(validation_data, Batches):
-            validation_data = validation_data.feed()
+            shuffle = False
         self._fitting = True
         try:
             return super().fit(
-                x,
+                _unmoved(x),
                 y,
                 batch_size,
                 epochs,
                 verbose,
                 callbacks,
                 validation_split,
-                validation_data,
+                _unmoved(validation_data),
                 shuffle,
                 class_weight,
                 sample_weight,
@@ -212,7 +210,11 @@ class Classifier(keras.Model):
         """`keras.Model.evaluate`; it checks arrays first, as `fit` does."""
         if not self._fitting:
             self._check_arrays("x", "y", x, y)
-        return super().evaluate(x, y, *args, **kwargs)
+        return super().evaluate(_unmoved(x), y, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        """`keras.Model.predict`; it leaves the plan of batches as it is."""
+        return super().predict(_unmoved(x), *args, **kwargs)
 
     def _check_arrays(self, x_name, y_name, x, y):
         """Raises an error unless the model can be trained on these arrays.
@@ -320,6 +322,11 @@ class Classifier(keras.Model):
                 smoothing = self.label_smoothing
                 y = y * (1 - smoothing) + smoothing / self.num_classes
         return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+
+def _unmoved(data):
+    """The data; of batches, those that do not move their plan when drawn."""
+    return data.feed() if isinstance(data, Batches) else data
 
 
 def _flat_labels(labels):
