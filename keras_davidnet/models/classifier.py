@@ -93,9 +93,10 @@ class Classifier(keras.Model):
 
     def get_compile_config(self):
         config = super().get_compile_config()
-        if self._own_loss:
-            config["loss"] = None
-        config["own_rates"] = self._has_own_rates()
+        if self.compiled:
+            config["own_rates"] = self._has_own_rates()
+            if self._own_loss:
+                config["loss"] = None
         return config
 
     def compile_from_config(self, config):
@@ -189,7 +190,8 @@ class Classifier(keras.Model):
                 "compile() an optimizer. Received: steps_per_epoch=None"
             )
         steps = size.get("steps_per_epoch", 0)
-        iterations = int(members(self.optimizer)[0].iterations)
+        first, *_ = members(self.optimizer)
+        iterations = int(ops.convert_to_numpy(first.iterations))
         if own_rates:
             rates = rate_configs(self.default_optimizer(epochs=epochs, **size))
             set_rates(self.optimizer, rates, iterations - initial_epoch * steps)
