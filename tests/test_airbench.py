@@ -36,7 +36,8 @@ def numbers_of(theirs):
         leaf = KERAS_NAMES.get(leaf, leaf)
         if layers[-1].startswith("bn") and leaf == "bias":
             leaf = "beta"
-        array = tensor.numpy()
+        # A copy: TensorFlow may work on the array that it is given.
+        array = tensor.numpy().copy()
         found["/".join([*layers, leaf])] = (
             filters_last(array) if array.ndim > 1 else array
         )
@@ -116,7 +117,6 @@ def give(ours, theirs):
     "height, width, widths",
     [
         (32, 32, (64, 256, 256)),
-        (64, 64, (8, 16, 16)),
         (33, 47, (5, 6, 7)),
         (9, 9, (5, 6, 7)),
     ],
@@ -206,33 +206,15 @@ def make_data(rng, height, width):
     return images, labels
 
 
-def fit_whitened(rng, **arguments):
-    """Our net and PyTorch's before, the images, and the weights at the end."""
+def whitened_nets(rng, **arguments):
+    """Both nets, and the data, to whose whitening they are set."""
     ours, theirs = both_nets(rng, **SMALL, **arguments)
     images, labels = make_data(rng, *SMALL["input_shape"][:2])
     kernel = pytorch_airbench.whitening_kernel(normalized(images))
     theirs.whiten.weight.data.copy_(torch.tensor(kernel))
     give(ours, theirs)
     ours.compile(optimizer())
-    biases = []
-
-    def keep(batch, logs):
-        biases.append(ours.whiten.bias.numpy().copy())
-
-    ours.fit(
-        images,
-        labels,
-        batch_size=BATCH,
-        shuffle=False,
-        verbose=0,
-        callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=keep)],
-    )
-    batches = zip(
-        for_torch(images).split(BATCH),
-        torch.tensor(labels).split(BATCH),
-        strict=True,
-    )
-    return ours, theirs, list(batches), biases
+    return ours, theirs, images, labels
 
 
 # In float64: over the steps rounding grows a thousandfold.  On torch Keras
@@ -244,13 +226,18 @@ TOLERANCE = 1e-3 if keras.backend.backend() == "torch" else 1e-4
 @pytest.mark.parametrize("residual", [False, True])
 def test_twenty_steps_of_fit(rng, summed, residual):
     with floats("float64"):
-        ours, theirs, batches, _ = fit_whitened(rng, residual=residual)
+        ours, theirs, images, labels = whitened_nets(rng, residual=residual)
         before = numbers_of(theirs)
-        before = {name: array.copy() for name, array in before.items()}
+        ours.fit(images, labels, batch_size=BATCH, shuffle=False, verbose=0)
+        batches = zip(
+            for_torch(images).split(BATCH),
+            torch.tensor(labels).split(BATCH),
+            strict=True,
+        )
         bias_steps = BIAS_EPOCHS * STEPS_PER_EPOCH
-        pytorch_airbench.train(theirs, batches, bias_steps, summed)
+        pytorch_airbench.train(theirs, list(batches), bias_steps, summed)
         after = numbers_of(theirs)
-        # All but the whitening's kernel moved, and far.
+        # All but the whitening's kernel moved.
         for name, array in after.items():
             moved = np.abs(array - before[name]).max()
             if name == "whiten/kernel":
@@ -260,18 +247,18 @@ def test_twenty_steps_of_fit(rng, summed, residual):
         assert_equal(numbers_in(ours), after, TOLERANCE)
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() == "jax",
-    reason="on JAX the variables lag behind within an epoch",
-)
 def test_the_whitenings_bias_comes_to_rest(rng):
-    with floats("float64"):
-        *_, biases = fit_whitened(rng)
+    ours, _, images, labels = whitened_nets(rng)
+    biases = []
+    for step in range(STEPS):
+        batch = slice(step * BATCH, (step + 1) * BATCH)
+        ours.train_on_batch(images[batch], labels[batch])
+        biases.append(ours.whiten.bias.numpy().copy())
     moves = np.abs(np.diff(biases, axis=0)).max(-1)
-    assert len(moves) == STEPS - 1
-    bias_steps = BIAS_EPOCHS * STEPS_PER_EPOCH
-    assert (moves[: bias_steps - 1] > 0).all()
-    np.testing.assert_array_equal(moves[bias_steps - 1 :], 0)
+    # Between the ends of two steps, the first of which is the second step.
+    trained = BIAS_EPOCHS * STEPS_PER_EPOCH - 1
+    assert (moves[:trained] > 0).all()
+    np.testing.assert_array_equal(moves[trained:], 0)
 
 
 def test_the_recipes_numbers():
@@ -333,8 +320,10 @@ def test_a_step_in_16_bits_is_finite(rng, dtype):
         assert array.dtype == "float32" and np.isfinite(array).all()
         assert (name == "whiten/kernel") == np.array_equal(array, before[name])
     np.testing.assert_array_equal(after["whiten/kernel"], kernel)
-    for layer in model._flatten_layers():
-        if layer.name != "normalization" and layer is not model:
+    for layer in model.layers:
+        # The pixels' distance from their mean wants more bits; a `Sequential`
+        # has layers with policies.
+        if layer.name not in ("normalization", "augmentation"):
             assert layer.dtype_policy.name == dtype, layer.name
     assert np.isfinite(model.predict(images, verbose=0)).all()
 

@@ -315,7 +315,9 @@ def fused_and_stock(shape, rng, **arguments):
     )
     fused.build(shape)
     stock.build(shape)
-    stock.set_weights(scrambled(fused, rng).get_weights())
+    # A copy: TensorFlow may work on the array that it is given.
+    weights = [w.copy() for w in scrambled(fused, rng).get_weights()]
+    stock.set_weights(weights)
     return fused, stock
 
 
