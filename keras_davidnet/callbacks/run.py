@@ -19,7 +19,7 @@ def describe_run(model: keras.Model, variables: list) -> dict:
     """
     # Under mixed_float16 the loss scaler holds the optimizer proper.
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    return _plain(
+    run = _plain(
         {
             "model": _describe(model),
             "precision": model.dtype_policy.name,
@@ -36,6 +36,8 @@ def describe_run(model: keras.Model, variables: list) -> dict:
             ],
         }
     )
+    # The rates of a default compile() follow the length of each `fit`.
+    return _without_rates(run) if getattr(model, "own_rates", False) else run
 
 
 def differences(theirs, ours, name: str = "") -> list[str]:
@@ -58,6 +60,16 @@ def differences(theirs, ours, name: str = "") -> list[str]:
         for key, a, b in pairs
         for text in differences(a, b, f"{name}.{key}" if name else str(key))
     ]
+
+
+def _without_rates(value):
+    if isinstance(value, dict):
+        return {
+            key: _without_rates(item)
+            for key, item in value.items()
+            if key != "learning_rate"
+        }
+    return value
 
 
 def _describe(part):

@@ -1,11 +1,9 @@
 """The learning rate over a `fit`: where it ends, and where it should."""
 
-import math
 import warnings
 
 import keras
 
-from keras_davidnet.datasets import Batches
 from keras_davidnet.optimizers.grouped import members
 from keras_davidnet.schedules import PiecewiseLinear
 
@@ -17,30 +15,52 @@ def rate_configs(optimizer: keras.optimizers.Optimizer) -> list:
     return [r["config"] if isinstance(r, dict) else r for r in rates]
 
 
-def size_of_epoch(x, batch_size, validation_split) -> dict:
-    """`steps_per_epoch` and `batch_size` of `fit`, as far as the data tell."""
-    if hasattr(x, "shape"):
-        batch_size = batch_size or 32
-        n = math.floor(x.shape[0] * (1 - validation_split))
-        steps = math.ceil(n / batch_size)
-        return {"steps_per_epoch": steps, "batch_size": batch_size}
-    size = {"batch_size": x.batch_size} if isinstance(x, Batches) else {}
-    try:
-        return {"steps_per_epoch": len(x), **size}
-    # A generator has no length, a pipeline may not know it.
-    except (TypeError, NotImplementedError):
-        return size
+class Annealing(keras.callbacks.Callback):
+    """Ends a model's own rates with `fit`; warns if a user's end elsewhere.
+
+    Args:
+        batch_size: Number of images per batch, None if it is not known.
+    """
+
+    def __init__(self, batch_size: int | None):
+        super().__init__()
+        self.batch_size = batch_size
+        self._done = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Not when training begins: another callback may resume it then.
+        if self._done:
+            return
+        self._done = True
+        optimizer, steps = self.model.optimizer, self.params["steps"]
+        first, *_ = members(optimizer)
+        iterations = int(keras.ops.convert_to_numpy(first.iterations))
+        epochs = self.params["epochs"]
+        if not self.model.own_rates:
+            if steps is not None and not self.model.warned_of_rates:
+                last_step = iterations + (epochs - epoch) * steps
+                self.model.warned_of_rates = _warn(optimizer, last_step)
+            return
+        if steps is None:
+            raise ValueError(
+                "The rate of a default compile() ends with the data, and their "
+                "length is not known: give fit() `steps_per_epoch`, or give "
+                "compile() an optimizer. Received: steps_per_epoch=None"
+            )
+        size = {"batch_size": self.batch_size} if self.batch_size else {}
+        rates = rate_configs(
+            self.model.default_optimizer(
+                steps_per_epoch=steps, epochs=epochs, **size
+            )
+        )
+        for member, config in zip(members(optimizer), rates, strict=True):
+            schedule = PiecewiseLinear.from_config(config)
+            member.learning_rate = schedule.shifted(iterations - epoch * steps)
+        self.model.keep_rates()
 
 
-def set_rates(optimizer, rates: list, first_step: int) -> None:
-    """Gives the members of an optimizer these rates, from `first_step` on."""
-    for member, config in zip(members(optimizer), rates, strict=True):
-        schedule = PiecewiseLinear.from_config(config)
-        member.learning_rate = schedule.shifted(first_step)
-
-
-def warn_of_rates(optimizer, last_step: int) -> bool:
-    """Warns if the rate does not end where `fit` does; whether it did."""
+def _warn(optimizer, last_step):
+    """Warns if the rate does not end at `last_step`; whether it did."""
     rates = [
         config
         for config in rate_configs(optimizer)
@@ -61,6 +81,6 @@ def warn_of_rates(optimizer, last_step: int) -> bool:
         f"The learning rate's last knot is at step {knot:g}, and fit() ends at "
         f"step {last_step}: {effect}. Make the schedule for the length of this "
         "fit(), or call compile() without an optimizer.",
-        stacklevel=4,
+        stacklevel=2,
     )
     return True

@@ -17,12 +17,7 @@ from keras_davidnet._checks import (
 from keras_davidnet._distribution import check_strategy
 from keras_davidnet.datasets import Batches
 from keras_davidnet.datasets.plan import FollowEpoch
-from keras_davidnet.models.annealing import (
-    rate_configs,
-    set_rates,
-    size_of_epoch,
-    warn_of_rates,
-)
+from keras_davidnet.models.annealing import Annealing, rate_configs
 from keras_davidnet.optimizers.grouped import members
 
 
@@ -31,13 +26,13 @@ class Classifier(keras.Model):
 
     A subclass has `image_shape`, `smallest`, `num_classes`, `include_top`,
     `std` and `label_smoothing`, as `ImageClassifier` explains them, and
-    `default_optimizer(steps_per_epoch, epochs, initial_step)`; and it gives
-    the logits.
+    `default_optimizer(steps_per_epoch, epochs, batch_size)`; and it gives the
+    logits.
     """
 
     # Whether loss and rates are the model's own; `compile` decides.
     _own_loss = False
-    _own_rates = None
+    _rates = None
     _fitting = False
 
     def compile(
@@ -86,15 +81,15 @@ class Classifier(keras.Model):
             metrics=["accuracy"] if metrics is None else metrics,
             **kwargs,
         )
-        self._own_rates = None if optimizer else rate_configs(self.optimizer)
-        self._warned = False
+        self._rates = None if optimizer else rate_configs(self.optimizer)
+        self.warned_of_rates = False
         # Loading finds the state of built optimizers only.
         self.optimizer.build(self.trainable_variables)
 
     def get_compile_config(self):
         config = super().get_compile_config()
         if self.compiled:
-            config["own_rates"] = self._has_own_rates()
+            config["own_rates"] = self.own_rates
             if self._own_loss:
                 config["loss"] = None
         return config
@@ -104,13 +99,23 @@ class Classifier(keras.Model):
         own_rates = config.pop("own_rates", False)
         self.compile(**config)
         if own_rates:
-            self._own_rates = rate_configs(self.optimizer)
+            self._rates = rate_configs(self.optimizer)
 
-    def _has_own_rates(self):
+    @property
+    def own_rates(self) -> bool:
+        """Whether the rates are those of `compile()` without an optimizer."""
         # The user may have given the optimizer another rate since.
-        return self._own_rates is not None and self._own_rates == rate_configs(
+        return self._rates is not None and self._rates == rate_configs(
             self.optimizer
         )
+
+    def keep_rates(self):
+        """Takes the optimizer's rates for the model's own."""
+        rates = rate_configs(self.optimizer)
+        if self._rates != rates:
+            self._rates = rates
+            # The rate is read when the step is traced.
+            self.make_train_function(force=True)
 
     def fit(
         self,
@@ -148,19 +153,17 @@ class Classifier(keras.Model):
             names = "validation_data[0]", "validation_data[1]"
             self._check_arrays(*names, *data[:2])
         self._check_arrays("x", "y", x, y)
-        if self.compiled:
-            split = 0 if validation_data is not None else validation_split
-            size = size_of_epoch(x, batch_size, split)
-            if steps_per_epoch is not None:
-                size["steps_per_epoch"] = steps_per_epoch
-            self._set_rates(size, initial_epoch, epochs)
+        batch_size_seen = getattr(x, "batch_size", None)
+        if hasattr(x, "shape"):
+            batch_size_seen = batch_size or 32
+        ours = [Annealing(batch_size_seen)]
         if isinstance(x, Batches) and x.plan is not None:
             if steps_per_epoch not in (None, len(x)):
                 raise ValueError(
                     "An epoch of `x` has its own number of batches, "
                     f"{len(x)}. Received: steps_per_epoch={steps_per_epoch}"
                 )
-            callbacks = keras.tree.flatten([FollowEpoch(x), callbacks or []])
+            ours.append(FollowEpoch(x))
             shuffle = False
         self._fitting = True
         try:
@@ -170,7 +173,7 @@ class Classifier(keras.Model):
                 batch_size,
                 epochs,
                 verbose,
-                callbacks,
+                keras.tree.flatten([ours, callbacks or []]),
                 validation_split,
                 _unmoved(validation_data),
                 shuffle,
@@ -182,29 +185,6 @@ class Classifier(keras.Model):
             )
         finally:
             self._fitting = False
-
-    def _set_rates(self, size, initial_epoch, epochs):
-        """Ends the model's own rates with `fit`; warns if the user's do not."""
-        own_rates = self._has_own_rates()
-        if own_rates and "steps_per_epoch" not in size:
-            raise ValueError(
-                "The rate of a default compile() ends with the data, and their "
-                "length is not known: give fit() `steps_per_epoch`, or give "
-                "compile() an optimizer. Received: steps_per_epoch=None"
-            )
-        steps = size.get("steps_per_epoch", 0)
-        first, *_ = members(self.optimizer)
-        iterations = int(ops.convert_to_numpy(first.iterations))
-        if own_rates:
-            rates = rate_configs(self.default_optimizer(epochs=epochs, **size))
-            set_rates(self.optimizer, rates, iterations - initial_epoch * steps)
-            if self._own_rates != rate_configs(self.optimizer):
-                self._own_rates = rate_configs(self.optimizer)
-                # The rate is read when the step is traced.
-                self.train_function = None
-        elif steps and not self._warned:
-            last_step = iterations + (epochs - initial_epoch) * steps
-            self._warned = warn_of_rates(self.optimizer, last_step)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """`keras.Model.evaluate`; it checks arrays first, as `fit` does."""
