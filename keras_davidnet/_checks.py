@@ -25,38 +25,33 @@ def check_count(name: str, value, least: int = 1) -> int:
 
 def check_fraction(name: str, value) -> float:
     """Raises a ValueError unless `value` is a number in `[0, 1)`."""
-    if not is_number(value) or not 0 <= value < 1:
-        raise ValueError(
-            f"`{name}` must be a number in [0, 1). Received: {name}={value!r}"
-        )
-    return float(value)
+    return _number(name, value, "in [0, 1)", lambda: 0 <= value < 1)
 
 
 def check_momentum(name: str, value) -> float:
     """Raises a ValueError unless `value` is a number in `[0, 1]`."""
-    if not is_number(value) or not 0 <= value <= 1:
-        raise ValueError(
-            f"`{name}` must be a number in [0, 1]. Received: {name}={value!r}"
-        )
-    return float(value)
+    return _number(name, value, "in [0, 1]", lambda: 0 <= value <= 1)
 
 
 def check_warmup(name: str, value) -> float:
     """Raises a ValueError unless `value` is a number in `(0, 1)`."""
-    if not is_number(value) or not 0 < value < 1:
-        raise ValueError(
-            f"`{name}` must be a fraction of the run, in (0, 1). "
-            f"Received: {name}={value!r}"
-        )
-    return float(value)
+    return _number(name, value, "in (0, 1)", lambda: 0 < value < 1)
 
 
 def check_not_negative(name: str, value) -> float:
     """Raises a ValueError unless `value` is a number of at least 0."""
-    if not is_number(value) or not 0 <= value < math.inf:
+    return _number(name, value, "of at least 0", lambda: 0 <= value < math.inf)
+
+
+def check_positive(name: str, value) -> float:
+    """Raises a ValueError unless `value` is a number above 0."""
+    return _number(name, value, "above 0", lambda: 0 < value < math.inf)
+
+
+def _number(name, value, where, fits):
+    if not is_number(value) or not fits():
         raise ValueError(
-            f"`{name}` must be a number of at least 0. "
-            f"Received: {name}={value!r}"
+            f"`{name}` must be a number {where}. Received: {name}={value!r}"
         )
     return float(value)
 
@@ -96,12 +91,18 @@ def check_image_shape(
     return tuple(size if size is None else int(size) for size in shape)
 
 
+def argument_names(cls: type) -> set[str]:
+    """What the constructors of a class and its bases take."""
+    return {
+        name
+        for base in cls.__mro__
+        for name in inspect.signature(base.__init__).parameters
+    }
+
+
 def check_config(cls: type, config: dict) -> None:
     """Raises a ValueError if `config` holds what no constructor takes."""
-    known = set()
-    for base in cls.__mro__:
-        known |= inspect.signature(base.__init__).parameters.keys()
-    unknown = sorted(config.keys() - known)
+    unknown = sorted(config.keys() - argument_names(cls))
     if unknown:
         raise ValueError(
             f"The config of a {cls.__name__} has arguments that this version "
@@ -186,7 +187,7 @@ def check_images(name: str, images, channels: int, smallest: int) -> None:
 
 
 def check_raw(name: str, images: np.ndarray) -> None:
-    """Raises a ValueError unless the images can be raw ones in 0..255."""
+    """Raises a ValueError unless these can be raw images in 0..255."""
     low, high = check_finite(name, images)
     # Whole numbers up to 1 are raw images, almost or wholly black.
     if max(-low, high) <= 1 and (images % 1).any():

@@ -10,6 +10,7 @@ from keras_davidnet._checks import (
     check_count,
     check_finite,
     check_images,
+    check_positive,
 )
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.layers import ConvGroup, WhiteningConv2D
@@ -32,9 +33,9 @@ def airbench_optimizer(
 
     All rates fall linearly to 0, from the first step to the last of the
     epochs; that of the whitening's bias over the first `whitening_epochs`.
-    The numbers of SGD are those of the source, which sums the loss over the
-    batch: the rate for the mean loss is `batch_size` times as high, and the
-    coupled decay `weight_decay` over the source's rate.
+    SGD's numbers are the source's, which sums the loss over the batch: the
+    rate for the mean loss is `batch_size` times as high, and the coupled decay
+    `weight_decay` over the source's rate.
 
     Args:
         steps_per_epoch: Number of batches per epoch; 25 of 2000 for CIFAR-10.
@@ -50,7 +51,9 @@ def airbench_optimizer(
         ValueError: If an argument is out of its range.
     """
     check_count("steps_per_epoch", steps_per_epoch)
-    check_count("batch_size", batch_size)
+    batch_size = check_count("batch_size", batch_size)
+    check_positive("bias_rate", bias_rate)
+    check_positive("head_rate", head_rate)
     epochs = check_count("epochs", epochs)
     whitening_epochs = min(
         epochs, check_count("whitening_epochs", whitening_epochs)
@@ -105,8 +108,7 @@ class Airbench(ImageClassifier):
     Input: `(batch, height, width, channels)`, raw images in 0..255, uint8 or
     float; the model normalises them itself.  Any height and width of at least
     9 pixels will do.  Output: `(batch, num_classes)`, the logits; or, without
-    the top, the last group's feature map.  The defaults, and those of
-    `compile()`, are airbench94_muon's.
+    the top, the last group's feature map.  All defaults are airbench94_muon's.
 
     Args:
         widths: Number of filters of each of the three groups: `(64, 256, 256)`
@@ -125,7 +127,6 @@ class Airbench(ImageClassifier):
     Raises:
         ValueError: If an argument is out of its range; when training, if
             `adapt` was never called.
-        TypeError: If `augmentation` is neither a layer nor a string nor None.
 
     Example:
 
@@ -137,8 +138,7 @@ class Airbench(ImageClassifier):
     ```
 
     References:
-        - [Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU](
-          https://arxiv.org/abs/2404.00498)
+        - [Jordan, 2024](https://arxiv.org/abs/2404.00498)
         - [cifar10-airbench](https://github.com/KellerJordan/cifar10-airbench)
     """
 

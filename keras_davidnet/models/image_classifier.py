@@ -15,18 +15,19 @@ from keras_davidnet._checks import (
     check_not_negative,
     check_numbers,
 )
+from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.initializers import clone_initializer
 from keras_davidnet.layers.augmentation import get_augmentation
 from keras_davidnet.models.classifier import Classifier
-from keras_davidnet.models.views import VIEWS, weighted_views
+from keras_davidnet.models.views import check_views, weighted_views
 
 
 class ImageClassifier(Classifier):
     """Normalisation, augmentation, a body, a head, views: the common shell.
 
-    Raw images are normalised, augmented when training, passed through the
-    layers of `body`, pooled by their global maximum and mapped to logits by a
-    linear layer without bias.  Inference averages the logits over `views`.
+    Raw images are normalised, augmented when training, passed through `body`,
+    pooled by their global maximum and mapped to logits by a linear layer
+    without bias.  Inference averages the logits over `views`.
 
     A subclass sets `smallest` and `default_optimizer`, makes the layers of its
     body after `super().__init__()`, names them in `body`, and ends its
@@ -61,15 +62,15 @@ class ImageClassifier(Classifier):
 
     def __init__(
         self,
-        num_classes: int,
-        input_shape: tuple[int | None, int | None, int],
-        include_top: bool,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-        augmentation: str | keras.layers.Layer | None,
-        logit_scale: float,
-        label_smoothing: float,
-        views: str | None,
+        num_classes: int = 10,
+        input_shape: tuple[int | None, int | None, int] = (32, 32, 3),
+        include_top: bool = True,
+        mean: tuple[float, ...] = CIFAR10_MEAN,
+        std: tuple[float, ...] = CIFAR10_STD,
+        augmentation: str | keras.layers.Layer | None = "crop_flip",
+        logit_scale: float = 1.0,
+        label_smoothing: float = 0.0,
+        views: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -111,11 +112,7 @@ class ImageClassifier(Classifier):
         )
 
     def finish(self, kernel_initializer: str | Callable) -> None:
-        """Adds the head and builds all layers; ends a subclass's constructor.
-
-        With its weights there from the start, a model can be summarised,
-        loaded into and backed up before it has seen an image.
-        """
+        """Adds the head and builds the net; ends a subclass's constructor."""
         if self.include_top:
             self.pool = keras.layers.GlobalMaxPooling2D(
                 data_format="channels_last",
@@ -130,7 +127,9 @@ class ImageClassifier(Classifier):
                 dtype=self.dtype_policy,
                 name="linear",
             )
-        self.build((None, *self.image_shape))
+        # With its weights there from the start, a model can be summarised,
+        # loaded into and backed up before it has seen an image.
+        self.build(self.input_shape)
 
     @property
     def body(self) -> tuple[keras.layers.Layer, ...]:
@@ -148,20 +147,7 @@ class ImageClassifier(Classifier):
 
     @views.setter
     def views(self, views):
-        if views not in VIEWS:
-            raise ValueError(
-                f"`views` must be one of {VIEWS}. Received: views={views!r}"
-            )
-        if views and not self.include_top:
-            raise ValueError(
-                "`views` averages logits, which a net without its top does not "
-                f"have. Received: views={views!r}, include_top=False"
-            )
-        if views == "mirror_translate" and None in self.image_shape:
-            raise ValueError(
-                "To move the images they must be of a known height and width. "
-                f"Received: views={views!r}, input_shape={self.image_shape}"
-            )
+        check_views(views, self.include_top, self.image_shape)
         self._views = views
         # The compiled steps have the old views in them.
         self.test_function = self.predict_function = None

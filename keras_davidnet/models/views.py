@@ -5,6 +5,24 @@ from keras import ops
 VIEWS = (None, "mirror", "mirror_translate")
 
 
+def check_views(views, include_top: bool, image_shape: tuple) -> None:
+    """Raises a ValueError unless such a net can average these views."""
+    if views not in VIEWS:
+        raise ValueError(
+            f"`views` must be one of {VIEWS}. Received: views={views!r}"
+        )
+    if views and not include_top:
+        raise ValueError(
+            "`views` averages logits, which a net without its top does not "
+            f"have. Received: views={views!r}, include_top=False"
+        )
+    if views == "mirror_translate" and None in image_shape:
+        raise ValueError(
+            "To move the images they must be of a known height and width. "
+            f"Received: views={views!r}, input_shape={image_shape}"
+        )
+
+
 def weighted_views(views: str | None, images):
     """Yields `(weight, view)` pairs, whose weights add up to 1.
 

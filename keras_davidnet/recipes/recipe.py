@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_davidnet._checks import argument_names
 from keras_davidnet.datasets import Batches, make_dataset
 from keras_davidnet.models import ImageClassifier
 
@@ -201,7 +202,7 @@ class Recipe:
         ```
         """
         fields = {field.name for field in dataclasses.fields(self)}
-        net = {*inspect.signature(self.net).parameters, "dtype"} - {"kwargs"}
+        net = argument_names(self.net) - {"self", "args", "kwargs"}
         optimizer = self._optimizer_names() - {"steps_per_epoch"}
         new = {
             "net_arguments": dict(self.net_arguments),

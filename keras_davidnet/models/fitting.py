@@ -1,0 +1,133 @@
+"""What a model is fitted on: checked arrays, in the order of their plan."""
+
+import keras
+
+from keras_davidnet._checks import (
+    as_array,
+    check_images,
+    check_labels,
+    check_raw,
+)
+from keras_davidnet.datasets import Batches
+from keras_davidnet.datasets.plan import FollowEpoch
+from keras_davidnet.models.annealing import Annealing
+
+
+class FittedModel(keras.Model):
+    """A model that looks at its arrays first, and follows the plan of batches.
+
+    A subclass has `image_shape`, `smallest`, `num_classes` and `std`, as
+    `ImageClassifier` explains them, and `own_loss`, `own_rates` and
+    `default_optimizer`, as `Classifier` does.
+    """
+
+    _fitting = False
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=True,
+        class_weight=None,
+        sample_weight=None,
+        initial_epoch=0,
+        steps_per_epoch=None,
+        **kwargs,
+    ):
+        """`keras.Model.fit`; it checks arrays and sets the default rate first.
+
+        Arrays and those of `validation_data` are checked whole, of streams the
+        types only.  The rate of a default `compile()` is made to reach zero at
+        the last step.  Batches of `datasets.make_dataset` are those of the
+        epoch that `fit` is in.
+
+        Raises:
+            ValueError: If images or labels are not what the model takes: of
+                another shape or dtype, empty, not finite, already scaled, or
+                labels out of range; or if the rate is to end with the data and
+                their length is not known.
+            TypeError: If labels are not an array.
+        """
+        if validation_data is not None:
+            data = keras.utils.unpack_x_y_sample_weight(validation_data)
+            names = "validation_data[0]", "validation_data[1]"
+            self._check_arrays(*names, *data[:2])
+        self._check_arrays("x", "y", x, y)
+        is_array = hasattr(x, "shape")
+        ours = [
+            Annealing(
+                batch_size or 32 if is_array else getattr(x, "batch_size", None)
+            )
+        ]
+        if isinstance(x, Batches) and x.plan is not None:
+            if steps_per_epoch not in (None, len(x)):
+                raise ValueError(
+                    "An epoch of `x` has its own number of batches, "
+                    f"{len(x)}. Received: steps_per_epoch={steps_per_epoch}"
+                )
+            ours.append(FollowEpoch(x))
+            shuffle = False
+        self._fitting = True
+        try:
+            return super().fit(
+                _unmoved(x),
+                y,
+                batch_size,
+                epochs,
+                verbose,
+                keras.tree.flatten([ours, callbacks or []]),
+                validation_split,
+                _unmoved(validation_data),
+                shuffle,
+                class_weight,
+                sample_weight,
+                initial_epoch,
+                steps_per_epoch,
+                **kwargs,
+            )
+        finally:
+            self._fitting = False
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """`keras.Model.evaluate`; it checks arrays first, as `fit` does."""
+        if not self._fitting:
+            self._check_arrays("x", "y", x, y)
+        return super().evaluate(_unmoved(x), y, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        """`keras.Model.predict`; it leaves the plan of batches as it is."""
+        return super().predict(_unmoved(x), *args, **kwargs)
+
+    def _check_arrays(self, x_name, y_name, x, y):
+        """Raises an error unless the model can be trained on these arrays.
+
+        Streams say what they hold when the step is traced.
+        """
+        if isinstance(x, Batches):
+            # What a function makes of the arrays shows in a batch.
+            x, y = x[0] if x.functions else (x.images, x.labels)
+        if not (hasattr(x, "shape") and hasattr(x, "dtype")):
+            return
+        x = as_array(x_name, x)
+        check_images(x_name, x, self.image_shape[2], self.smallest)
+        # Pixels in 0..1 deviate by less than one from their mean.
+        if 255 * min(self.std) > 1.01:
+            check_raw(x_name, x)
+        loss = self.loss
+        sparse = isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
+        # The class to ignore may be any number.
+        if self.own_loss or (sparse and loss.ignore_class is None):
+            if y is not None:
+                y = as_array(y_name, y)
+            check_labels(y_name, y, x, self.num_classes)
+
+
+def _unmoved(data):
+    """The data; of batches, those that do not move their plan when drawn."""
+    return data.feed() if isinstance(data, Batches) else data
