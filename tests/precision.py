@@ -1,8 +1,10 @@
 """Keras at another precision for a while."""
 
 import contextlib
+from unittest import mock
 
 import keras
+from keras.src.backend.common import dtypes
 
 
 @contextlib.contextmanager
@@ -13,6 +15,10 @@ def floats(dtype):
             import jax
 
             stack.enter_context(jax.enable_x64(dtype == "float64"))
+        # On JAX and torch Keras takes two float64 for a float32.
+        stack.enter_context(
+            mock.patch.dict(dtypes.BIT64_TO_BIT32_DTYPE, float64="float64")
+        )
         # Both before either is set: unset, the policy follows `floatx`.
         for set_, before in (
             (keras.config.set_floatx, keras.config.floatx()),

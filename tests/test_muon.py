@@ -131,10 +131,7 @@ def test_float64(rng):
         optimizer.build([w])
         optimizer.apply([keras.ops.convert_to_tensor(gradients[0])])
         end = keras.ops.convert_to_numpy(w)
-    # On torch Keras multiplies matrices in float32 even then.
-    torchs = keras.backend.backend() == "torch"
-    tolerance = 1e-6 if torchs else 1e-12
-    assert_close([end], run_numpy(gradients, start, [0.24]), tolerance)
+    assert_close([end], run_numpy(gradients, start, [0.24]), 1e-12)
 
 
 def test_gradients_tiny_or_huge_give_finite_steps(rng):
