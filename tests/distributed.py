@@ -86,7 +86,7 @@ def train(
         scale = BATCH if reduction == "sum" else 1
         model.compile(
             PyTorchSGD(
-                PiecewiseLinear([0, 2, 12], [0, 0.1 / scale, 0]),
+                PiecewiseLinear([0, 2, 10], [0, 0.1 / scale, 0]),
                 momentum=0.9,
                 nesterov=True,
                 weight_decay=5e-3 * scale,

@@ -11,7 +11,8 @@ import numpy as np
 from keras_davidnet._checks import check_count
 from keras_davidnet.datasets.plan import EpochPlan
 
-if TYPE_CHECKING:
+TENSORFLOW = keras.backend.backend() == "tensorflow"
+if TENSORFLOW or TYPE_CHECKING:
     import tensorflow as tf
 
 
@@ -142,7 +143,7 @@ class Batches(keras.utils.PyDataset):
         Drawing from them, be it a whole epoch, never moves the plan.  On
         TensorFlow a `tf.data.Dataset`; others get `Batches`.
         """
-        if keras.backend.backend() == "tensorflow":
+        if TENSORFLOW:
             return self.tf_dataset()
         feed = copy.copy(self)
         feed._advances = False
@@ -154,8 +155,6 @@ class Batches(keras.utils.PyDataset):
         Each of its iterators shows the epoch that `plan.epoch` is when the
         first batch is drawn.
         """
-        import tensorflow as tf
-
         # The last batch may be smaller.
         first, last = self[0], self[-1]
         dtypes = [part.dtype for part in first]

@@ -5,13 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import (
-    as_array,
-    check_count,
-    check_finite,
-    check_images,
-    check_positive,
-)
+from keras_davidnet._checks import check_count, check_positive
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.layers import ConvGroup, WhiteningConv2D
 from keras_davidnet.models.image_classifier import ImageClassifier
@@ -222,9 +216,7 @@ class Airbench(ImageClassifier):
         Raises:
             ValueError: If they are not such images, or too few, or constant.
         """
-        images = as_array("images", images)
-        check_images("images", images, self.image_shape[2], self.smallest)
-        check_finite("images", images)
+        images = self.checked_images("images", images)
         self.whiten.adapt(self.normalization(images))
 
     def make_train_function(self, force=False):

@@ -1,9 +1,11 @@
 """What a model is fitted on: checked arrays, in the order of their plan."""
 
 import keras
+import numpy as np
 
 from keras_davidnet._checks import (
     as_array,
+    check_finite,
     check_images,
     check_labels,
     check_raw,
@@ -104,6 +106,16 @@ class FittedModel(keras.Model):
         """`keras.Model.predict`; it leaves the plan of batches as it is."""
         return super().predict(_unmoved(x), *args, **kwargs)
 
+    def checked_images(self, name: str, images) -> np.ndarray:
+        """The images in NumPy; an error if they are not raw or do not fit."""
+        images = as_array(name, images)
+        check_images(name, images, self.image_shape[2], self.smallest)
+        check_finite(name, images)
+        # Pixels in 0..1 deviate by less than one from their mean.
+        if 255 * min(self.std) > 1.01:
+            check_raw(name, images)
+        return images
+
     def _check_arrays(self, x_name, y_name, x, y):
         """Raises an error unless the model can be trained on these arrays.
 
@@ -114,11 +126,7 @@ class FittedModel(keras.Model):
             x, y = x[0] if x.functions else (x.images, x.labels)
         if not (hasattr(x, "shape") and hasattr(x, "dtype")):
             return
-        x = as_array(x_name, x)
-        check_images(x_name, x, self.image_shape[2], self.smallest)
-        # Pixels in 0..1 deviate by less than one from their mean.
-        if 255 * min(self.std) > 1.01:
-            check_raw(x_name, x)
+        x = self.checked_images(x_name, x)
         loss = self.loss
         sparse = isinstance(loss, keras.losses.SparseCategoricalCrossentropy)
         # The class to ignore may be any number.
