@@ -3,6 +3,10 @@ import gc
 import os
 import tempfile
 
+# Two processes share the cores, and the threads of PyTorch wait by spinning.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Where a process holds both, torch has to be there before TensorFlow.
 with contextlib.suppress(ImportError):
     import torch as torch
