@@ -12,7 +12,7 @@ from keras_davidnet._checks import check_count
 from keras_davidnet.datasets.plan import EpochPlan
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
-if TENSORFLOW or TYPE_CHECKING:
+if TYPE_CHECKING:
     import tensorflow as tf
 
 
@@ -155,6 +155,8 @@ class Batches(keras.utils.PyDataset):
         Each of its iterators shows the epoch that `plan.epoch` is when the
         first batch is drawn.
         """
+        import tensorflow as tf
+
         # The last batch may be smaller.
         first, last = self[0], self[-1]
         dtypes = [part.dtype for part in first]

@@ -33,7 +33,8 @@ class Muon(keras.optimizers.Optimizer):
     ```
 
     The iteration brings the singular values of `X` to about 1.  The norms are
-    Frobenius norms.  The gradient's scale does not matter.
+    Frobenius norms.  The gradient's scale does not matter, as long as its norm
+    is far above 1e-7.
 
     Not to be confused with `keras.optimizers.Muon`, which orthogonalizes
     matrices only and trains convolutions with AdamW.  This one takes nothing
