@@ -102,7 +102,7 @@ def argument_names(cls: type) -> set[str]:
 
 def check_config(cls: type, config: dict) -> None:
     """Raises a ValueError if `config` holds what no constructor takes."""
-    unknown = sorted(config.keys() - argument_names(cls))
+    unknown = sorted(config.keys() - argument_names(cls) - {"sublayers"})
     if unknown:
         raise ValueError(
             f"The config of a {cls.__name__} has arguments that this version "

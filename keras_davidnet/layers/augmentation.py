@@ -13,9 +13,10 @@ from keras import ops
 
 from keras_davidnet._checks import check_count
 from keras_davidnet._distribution import this_replica
+from keras_davidnet.layers.part import Part
 
 
-class _RandomImageLayer(keras.layers.Layer):
+class _RandomImageLayer(Part, keras.layers.Layer):
     """Images pass unchanged unless training; `augment` says what then."""
 
     def __init__(self, seed: int | None = None, **kwargs: Any):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_davidnet._checks import (
     check_count,
@@ -14,10 +15,17 @@ from keras_davidnet._checks import (
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.batch_norm import FusedBatchNormalization
 from keras_davidnet.layers.dropout import IntegerDropout
+from keras_davidnet.layers.part import (
+    Part,
+    build_any,
+    clone_layer,
+    output_shape,
+    unbuilt,
+)
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class ConvBN(keras.layers.Layer):
+class ConvBN(Part, keras.layers.Layer):
     """Convolution, dropout, batch normalization, activation.
 
     `activation(batch_norm(dropout(conv(x))))`, the convolution without bias:
@@ -34,7 +42,8 @@ class ConvBN(keras.layers.Layer):
         kernel_size: An integer or a pair, in pixels.
         strides: An integer or a pair, in pixels.
         padding: `"same"` or `"valid"`.
-        activation: Name or function of the activation, None for none.
+        activation: Name or function of the activation, None for none; or any
+            layer, of which a copy is used.
         kernel_initializer: Name, instance or class of the initializer.
         momentum: Of the moving statistics, `new = momentum * old + (1 -
             momentum) * batch` (PyTorch writes 0.1 for this 0.9).
@@ -73,7 +82,7 @@ class ConvBN(keras.layers.Layer):
         self.kernel_size = kernel_size
         self.strides = strides
         self.padding = padding
-        self.activation = keras.activations.get(activation)
+        self.activation = clone_layer(keras.activations.get(activation))
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.momentum = check_momentum("momentum", momentum)
         self.epsilon = check_not_negative("epsilon", epsilon)
@@ -105,16 +114,21 @@ class ConvBN(keras.layers.Layer):
     def build(self, input_shape):
         # Loading finds the weights of built sublayers only.
         self.conv.build(input_shape)
-        self.bn.build(self.conv.compute_output_shape(input_shape))
+        shape = self.conv.compute_output_shape(input_shape)
+        self.bn.build(shape)
+        build_any(self.activation, shape)
 
     def call(self, inputs, training=False):
         x = self.conv(inputs)
         x = self.drop(x, training=training)
         x = self.bn(x, training=training)
-        return self.activation(x)
+        # A layer given as activation may have a precision of its own.
+        return ops.cast(self.activation(x), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
-        return self.conv.compute_output_shape(input_shape)
+        return output_shape(
+            self.activation, self.conv.compute_output_shape(input_shape)
+        )
 
     def get_config(self) -> dict:
         return {
@@ -123,7 +137,7 @@ class ConvBN(keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "strides": self.strides,
             "padding": self.padding,
-            "activation": keras.activations.serialize(self.activation),
+            "activation": unbuilt(keras.activations.serialize(self.activation)),
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer
             ),

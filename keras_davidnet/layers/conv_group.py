@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_davidnet._checks import (
     check_count,
@@ -12,10 +13,11 @@ from keras_davidnet._checks import (
 )
 from keras_davidnet.initializers import Dirac, clone_initializer
 from keras_davidnet.layers.batch_norm import FusedBatchNormalization
+from keras_davidnet.layers.part import Part, build_any, clone_layer, unbuilt
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class ConvGroup(keras.layers.Layer):
+class ConvGroup(Part, keras.layers.Layer):
     """Two or three convolutions, the first one pooled, as airbench has them.
 
     With 3x3 convolutions of `filters` filters without bias, and batch
@@ -32,7 +34,8 @@ class ConvGroup(keras.layers.Layer):
         filters: Number of output channels.
         residual: Whether the group has the third convolution and the sum, as
             the nets for 96% have.
-        activation: Name or function of the activation.
+        activation: Name or function of the activation; or any layer that keeps
+            the shape, of which each convolution has a copy.
         kernel_initializer: Name, instance or class of the initializer; a seed
             of `s` gives the kernels `s`, `s + 1` and `s + 2`.
         momentum: Of the moving statistics, `new = momentum * old + (1 -
@@ -67,7 +70,6 @@ class ConvGroup(keras.layers.Layer):
         super().__init__(**kwargs)
         self.filters = check_count("filters", filters)
         self.residual = residual
-        self.activation = keras.activations.get(activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.momentum = check_momentum("momentum", momentum)
         self.epsilon = check_not_negative("epsilon", epsilon)
@@ -76,7 +78,11 @@ class ConvGroup(keras.layers.Layer):
         self.pool = keras.layers.MaxPooling2D(
             2, data_format="channels_last", name="pool", dtype=self.dtype_policy
         )
-        for index in range(3 if residual else 2):
+        count = 3 if residual else 2
+        self.activations = [
+            clone_layer(keras.activations.get(activation)) for _ in range(count)
+        ]
+        for index in range(count):
             conv = keras.layers.Conv2D(
                 self.filters,
                 3,
@@ -108,15 +114,26 @@ class ConvGroup(keras.layers.Layer):
         if self.residual:
             self.conv3.build(shape)
             self.bn3.build(shape)
+        for activation in self.activations:
+            build_any(activation, shape)
+
+    @property
+    def activation(self):
+        """That of the first convolution; the others have copies."""
+        return self.activations[0]
 
     def call(self, inputs, training=False):
         x = self.pool(self.conv1(inputs))
-        x = h = self.activation(self.bn1(x, training=training))
-        x = self.activation(self.bn2(self.conv2(x), training=training))
+        x = h = self._activate(0, self.bn1(x, training=training))
+        x = self._activate(1, self.bn2(self.conv2(x), training=training))
         if self.residual:
             x = self.bn3(self.conv3(x), training=training)
-            x = self.activation(x + h)
+            x = self._activate(2, x + h)
         return x
+
+    def _activate(self, index, x):
+        # A layer given as activation may have a precision of its own.
+        return ops.cast(self.activations[index](x), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return self.pool.compute_output_shape(
@@ -128,7 +145,7 @@ class ConvGroup(keras.layers.Layer):
             **super().get_config(),
             "filters": self.filters,
             "residual": self.residual,
-            "activation": keras.activations.serialize(self.activation),
+            "activation": unbuilt(keras.activations.serialize(self.activation)),
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer
             ),

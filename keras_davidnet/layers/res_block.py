@@ -4,13 +4,21 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.conv_bn import ConvBN
+from keras_davidnet.layers.part import (
+    Part,
+    build_any,
+    clone_layer,
+    output_shape,
+    unbuilt,
+)
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class ResBlock(keras.layers.Layer):
+class ResBlock(Part, keras.layers.Layer):
     """A `ConvBN` and a pooling, then, if asked for, a residual branch.
 
     With `h = pool(conv(x))`, where `conv`, `res1` and `res2` are `ConvBN`s:
@@ -24,7 +32,8 @@ class ResBlock(keras.layers.Layer):
     Args:
         filters: Number of output channels.
         residual: Whether the block has the residual branch.
-        pool: `"max"` for 2x2 max pooling, None for none, or any layer.
+        pool: `"max"` for 2x2 max pooling, None for none, or any
+            layer, of which a copy is used.
         kernel_size: Of all convolutions; they keep height and width.
         activation: As for `ConvBN`.
         kernel_initializer: As for `ConvBN`.  The three kernels never share a
@@ -77,9 +86,8 @@ class ResBlock(keras.layers.Layer):
                 f"Received: pool={pool!r} of type {type(pool).__name__}"
             )
         self.residual = residual
-        self.pool = pool
+        self.pool = clone_layer(pool)
         self.kernel_size = kernel_size
-        self.activation = keras.activations.get(activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.conv, *branch = (
             ConvBN(
@@ -109,17 +117,21 @@ class ResBlock(keras.layers.Layer):
     def build(self, input_shape):
         self.conv.build(input_shape)
         shape = self.conv.compute_output_shape(input_shape)
-        if self.pool is not None:
-            self.pool.build(shape)
-            shape = self.pool.compute_output_shape(shape)
+        shape = build_any(self.pool, shape)
         if self.residual:
             self.res1.build(shape)
             self.res2.build(shape)
 
+    @property
+    def activation(self):
+        """That of the first convolution; the others have copies."""
+        return self.conv.activation
+
     def call(self, inputs, training=False):
         x = self.conv(inputs, training=training)
         if self.pool is not None:
-            x = self.pool(x)
+            # A layer given as pool may have a precision of its own.
+            x = ops.cast(self.pool(x), self.compute_dtype)
         if self.residual:
             x = x + self.res2(
                 self.res1(x, training=training), training=training
@@ -127,10 +139,9 @@ class ResBlock(keras.layers.Layer):
         return x
 
     def compute_output_shape(self, input_shape):
-        shape = self.conv.compute_output_shape(input_shape)
-        if self.pool is not None:
-            shape = self.pool.compute_output_shape(shape)
-        return shape
+        return output_shape(
+            self.pool, self.conv.compute_output_shape(input_shape)
+        )
 
     def get_config(self) -> dict:
         return {
@@ -138,9 +149,9 @@ class ResBlock(keras.layers.Layer):
             "filters": self.filters,
             "residual": self.residual,
             "pool": self._pool_word
-            or (self.pool and keras.layers.serialize(self.pool)),
+            or (self.pool and unbuilt(keras.layers.serialize(self.pool))),
             "kernel_size": self.kernel_size,
-            "activation": keras.activations.serialize(self.activation),
+            "activation": unbuilt(keras.activations.serialize(self.activation)),
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer
             ),

@@ -14,10 +14,11 @@ from keras_davidnet._checks import (
     describe,
 )
 from keras_davidnet.initializers import clone_initializer
+from keras_davidnet.layers.part import Part
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class WhiteningConv2D(keras.layers.Layer):
+class WhiteningConv2D(Part, keras.layers.Layer):
     """A convolution whose outputs are the whitened patches of the images.
 
     Its filters are the eigenvectors `v` of the patches' second-moment matrix,

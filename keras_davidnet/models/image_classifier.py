@@ -1,5 +1,6 @@
 """The shell that all nets of this family share, from raw images to logits."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -18,11 +19,13 @@ from keras_davidnet._checks import (
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.initializers import clone_initializer
 from keras_davidnet.layers.augmentation import get_augmentation
+from keras_davidnet.layers.part import Part, build_any, output_shape
+from keras_davidnet.models.built_when_made import BuiltWhenMade
 from keras_davidnet.models.classifier import Classifier
 from keras_davidnet.models.views import check_views, weighted_views
 
 
-class ImageClassifier(Classifier):
+class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
     """Normalisation, augmentation, a body, a head, views: the common shell.
 
     Raw images are normalised, augmented when training, passed through `body`,
@@ -44,7 +47,7 @@ class ImageClassifier(Classifier):
         augmentation: A layer that sees the normalised images when training; or
             some of `crop`, `flip` and `cutout` joined by underscores, such as
             `"crop_flip"`; or None.
-        logit_scale: Factor on the logits.
+        logit_scale: Factor on the logits.  It may be set later.
         label_smoothing: Of the model's own loss when training, in `[0, 1)`; in
             evaluation the loss is the plain cross entropy.
         views: What inference averages: None for the image alone, `"mirror"`
@@ -89,7 +92,7 @@ class ImageClassifier(Classifier):
             )
         if min(self.std) <= 0:
             raise ValueError(f"`std` must be positive. Received: std={std}")
-        self.logit_scale = check_not_negative("logit_scale", logit_scale)
+        self.logit_scale = logit_scale
         self.label_smoothing = check_fraction(
             "label_smoothing", label_smoothing
         )
@@ -112,7 +115,7 @@ class ImageClassifier(Classifier):
         )
 
     def finish(self, kernel_initializer: str | Callable) -> None:
-        """Adds the head and builds the net; ends a subclass's constructor."""
+        """Adds the head; ends a subclass's constructor."""
         if self.include_top:
             self.pool = keras.layers.GlobalMaxPooling2D(
                 data_format="channels_last",
@@ -127,9 +130,6 @@ class ImageClassifier(Classifier):
                 dtype=self.dtype_policy,
                 name="linear",
             )
-        # With its weights there from the start, a model can be summarised,
-        # loaded into and backed up before it has seen an image.
-        self.build(self.input_shape)
 
     @property
     def body(self) -> tuple[keras.layers.Layer, ...]:
@@ -149,8 +149,23 @@ class ImageClassifier(Classifier):
     def views(self, views):
         check_views(views, self.include_top, self.image_shape)
         self._views = views
-        # The compiled steps have the old views in them.
+        self._forget_steps()
+
+    @property
+    def logit_scale(self) -> float:
+        return self._logit_scale
+
+    @logit_scale.setter
+    def logit_scale(self, logit_scale):
+        self._logit_scale = check_not_negative("logit_scale", logit_scale)
+        self._forget_steps()
+
+    def _forget_steps(self):
+        """Traces the compiled steps anew: they have old attributes in them."""
         self.test_function = self.predict_function = None
+        # `fit` may be running.
+        if self.train_function is not None:
+            self.make_train_function(force=True)
 
     def build(self, input_shape):
         if self.built:
@@ -161,11 +176,16 @@ class ImageClassifier(Classifier):
             self.augmentation(keras.Input(input_shape[1:]), training=False)
         shape = input_shape
         for layer in self.body:
-            layer.build(shape)
-            shape = layer.compute_output_shape(shape)
+            shape = build_any(layer, shape)
         if self.include_top:
-            self.pool.build(shape)
-            self.linear.build(self.pool.compute_output_shape(shape))
+            build_any(self.linear, build_any(self.pool, shape))
+        if not all(layer.built for layer in self.layers):
+            # A subclass has more, and only its call knows their inputs.  If it
+            # cannot be traced, the first images build them, as in any model.
+            with contextlib.suppress(Exception):
+                keras.Operation.compute_output_spec(
+                    self, keras.KerasTensor(input_shape)
+                )
 
     def call(self, images, training=False):
         check_images("images", images, self.image_shape[2], self.smallest)
@@ -193,7 +213,7 @@ class ImageClassifier(Classifier):
             return (input_shape[0], self.num_classes)
         shape = input_shape
         for layer in self.body:
-            shape = layer.compute_output_shape(shape)
+            shape = output_shape(layer, shape)
         return shape
 
     def get_config(self) -> dict:
@@ -214,11 +234,11 @@ class ImageClassifier(Classifier):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config, custom_objects=None):
         check_config(cls, config)
         config = dict(config)
         if isinstance(config.get("augmentation"), dict):
             config["augmentation"] = keras.layers.deserialize(
-                config["augmentation"]
+                config["augmentation"], custom_objects
             )
-        return super().from_config(config)
+        return super().from_config(config, custom_objects=custom_objects)

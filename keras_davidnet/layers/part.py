@@ -1,0 +1,131 @@
+"""What the layers and nets of this package share: copies, shapes, configs."""
+
+import functools
+import inspect
+from collections.abc import Iterator
+
+import keras
+
+
+def clone_layer(layer):
+    """Copies a layer, its weights included, so that no two parts share one.
+
+    What has no state, such as None, a function or a pooling, is returned as it
+    is, and so is a layer without a config, which cannot be saved either.
+    """
+    if not isinstance(layer, keras.layers.Layer):
+        return layer
+    if layer.built and not layer.variables:
+        return layer
+    try:
+        config = layer.get_config()
+    except NotImplementedError:
+        return layer
+    clone = type(layer).from_config(config)
+    if layer.built and layer.weights:
+        clone.build_from_config(layer.get_build_config())
+        clone.set_weights(layer.get_weights())
+    return clone
+
+
+def unbuilt(config):
+    """A layer's config without its shapes: what holds it builds it.
+
+    Built sooner, its weights would not have the holder's name in their paths.
+    What is no layer's config is returned as it is.
+    """
+    if not isinstance(config, dict):
+        return config
+    return {k: v for k, v in config.items() if k != "build_config"}
+
+
+def build_any(layer, shape: tuple) -> tuple:
+    """Builds any layer, one without `build` included; its output's shape."""
+    if not isinstance(layer, keras.layers.Layer):
+        return shape
+    return layer(keras.KerasTensor(shape, dtype=layer.compute_dtype)).shape
+
+
+def output_shape(layer, shape: tuple) -> tuple:
+    """The shape of any layer's output, whatever methods it has."""
+    if not isinstance(layer, keras.layers.Layer):
+        return shape
+    images = keras.KerasTensor(shape, dtype=layer.compute_dtype)
+    return layer.compute_output_spec(images).shape
+
+
+class Part:
+    """A layer whose config and attributes say what it is.
+
+    - An argument of the constructor is an attribute that can be set once:
+      most of them are handed on to sublayers, where a later value would have
+      no effect.
+    - The config has what was set on sublayers later, as `"sublayers"`:
+      whether they are trainable and their dtype policies, quantised ones
+      included, where these are not those of the layer around them.
+    """
+
+    def __setattr__(self, name, value):
+        # PyTorch's modules have their sublayers elsewhere.
+        known = {**vars(self), **vars(self).get("_modules", {})}
+        if name in known and name in _arguments(type(self)):
+            if value is not known[name] and value != known[name]:
+                raise AttributeError(
+                    f"`{name}` cannot be changed: make another "
+                    f"{type(self).__name__} with it, and give it the weights "
+                    f"of this one. Received: {name}={value!r}"
+                )
+        super().__setattr__(name, value)
+
+    def get_config(self) -> dict:
+        config = super().get_config()
+        sublayers = {}
+        for path, parent, layer in _sublayers(self):
+            # Without weights neither has an effect.
+            if layer.built and not layer.weights:
+                continue
+            changed = {}
+            if layer.trainable != parent.trainable:
+                changed["trainable"] = layer.trainable
+            if layer.dtype_policy != parent.dtype_policy:
+                changed["dtype"] = keras.dtype_policies.serialize(
+                    layer.dtype_policy
+                )
+            if changed:
+                sublayers[path] = changed
+        return {**config, "sublayers": sublayers} if sublayers else config
+
+    @classmethod
+    def from_config(cls, config, **kwargs):
+        config = dict(config)
+        changes = config.pop("sublayers", {})
+        part = super().from_config(config, **kwargs)
+        for path, _, layer in _sublayers(part):
+            changed = changes.get(path, {})
+            if "trainable" in changed:
+                layer.trainable = changed["trainable"]
+            if "dtype" in changed:
+                policy = keras.dtype_policies.get(changed["dtype"])
+                if policy != layer.dtype_policy:
+                    layer.dtype_policy = policy
+        return part
+
+
+def _sublayers(layer, path: str = "") -> Iterator[tuple]:
+    """Yields `(path, parent, sublayer)`, a parent before what it holds."""
+    for child in layer._flatten_layers(include_self=False, recursive=False):
+        child_path = f"{path}{child.name}"
+        yield child_path, layer, child
+        yield from _sublayers(child, f"{child_path}/")
+
+
+@functools.cache
+def _arguments(cls):
+    """The arguments of this package's constructors among a class's bases."""
+    package = __name__.partition(".")[0] + "."
+    return {
+        name
+        for base in cls.__mro__
+        if base.__module__.startswith(package) and "__init__" in vars(base)
+        for name in inspect.signature(base.__init__).parameters
+    }

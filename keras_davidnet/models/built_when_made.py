@@ -1,0 +1,24 @@
+"""A net is built at the end of its construction, no sooner."""
+
+import inspect
+
+import keras
+
+
+class BuiltWhenMade(type(keras.Model)):
+    """Builds a net when its constructor and those of subclasses are done.
+
+    With its weights there from the start, a net can be summarised, loaded into
+    and backed up before it has seen an image; and as building locks a Keras
+    model, a subclass can add layers until then.
+    """
+
+    def __call__(cls, *args, **kwargs):
+        net = super().__call__(*args, **kwargs)
+        net.build(net.input_shape)
+        return net
+
+    @property
+    def __signature__(cls):
+        _, *arguments = inspect.signature(cls.__init__).parameters.values()
+        return inspect.Signature(arguments)

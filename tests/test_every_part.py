@@ -1,0 +1,193 @@
+"""Each public part, trained, saved, loaded, copied and made again."""
+
+import copy
+import pathlib
+import subprocess
+import sys
+
+import every_part
+import keras
+import numpy as np
+import pytest
+
+from keras_davidnet import ConvBN, ConvGroup, DavidNet, ResBlock
+
+EVERY_PART = pytest.mark.parametrize("name", every_part.PARTS)
+# Half of it is slow on a CPU: few are trained.
+MIXED = ("res_block_prelu", "conv_group_prelu", "davidnet_float32_head")
+SAVED = [
+    *(f"{name}-float32" for name in every_part.PARTS),
+    *(f"{name}-mixed_bfloat16" for name in MIXED),
+    "int8",
+]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """All parts at both precisions, those that are saved after a step."""
+    keras.utils.set_random_seed(0)
+    models = {}
+    for dtype in ("float32", "mixed_bfloat16"):
+        for name in every_part.PARTS:
+            model = every_part.make(name, dtype)
+            if f"{name}-{dtype}" in SAVED:
+                model.fit(*every_part.data(), batch_size=8, verbose=0)
+            models[f"{name}-{dtype}"] = model
+    net = DavidNet(num_classes=3, width=1, input_shape=(16, 16, 3))
+    with pytest.warns(UserWarning, match="does not have a `quantize`"):
+        net.quantize("int8")
+    models["int8"] = net
+    return models
+
+
+@pytest.fixture(scope="module")
+def folder(trained, tmp_path_factory):
+    """Saved, and loaded by one other process."""
+    folder = tmp_path_factory.mktemp("every_part")
+    for name in SAVED:
+        trained[name].save(folder / f"{name}.keras")
+    script = pathlib.Path(every_part.__file__)
+    subprocess.run([sys.executable, script, folder, *SAVED], check=True)
+    return folder
+
+
+def assert_same(one: dict, other: dict):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        np.testing.assert_array_equal(other[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_loads_as_it_was(trained, folder, name):
+    with np.load(folder / f"{name}.npz") as loaded:
+        assert_same(every_part.state(trained[name]), dict(loaded))
+
+
+def without_optimizer(model):
+    state = every_part.state(model)
+    return {name: state[name] for name in ("outputs", "description")}
+
+
+@EVERY_PART
+@pytest.mark.parametrize("how", ["clone", "deepcopy"])
+def test_copies_are_alike(trained, name, how):
+    model = trained[f"{name}-float32"]
+    if how == "clone":
+        other = keras.models.clone_model(model)
+        other.set_weights(model.get_weights())
+    else:
+        other = copy.deepcopy(model)
+    assert_same(without_optimizer(model), without_optimizer(other))
+
+
+@EVERY_PART
+def test_made_again_in_another_precision(trained, name):
+    def in_float32(layer):
+        return layer.from_config({**layer.get_config(), "dtype": "float32"})
+
+    mixed, plain = (
+        trained[f"{name}-{dtype}"] for dtype in ("mixed_bfloat16", "float32")
+    )
+    again = (
+        in_float32(mixed)
+        if name in every_part.NETS
+        else keras.models.clone_model(mixed, clone_function=in_float32)
+    )
+    again.set_weights(plain.get_weights())
+    assert_same(without_optimizer(plain), without_optimizer(again))
+
+
+@EVERY_PART
+def test_freezing_a_part_holds_it(trained, folder, name):
+    model = keras.saving.load_model(folder / f"{name}-float32.keras")
+    frozen = [layer for layer in model.layers if layer.weights][0]
+    frozen.trainable = False
+    # Some have one layer with weights only; then nothing is left to train.
+    if not model.trainable_variables:
+        return
+    every_part.compile_(model)
+    before = model.get_weights()
+    held = {id(w) for w in frozen.weights}
+    model.fit(*every_part.data(), verbose=0)
+    changed = [
+        not np.array_equal(one, other)
+        for one, other in zip(before, model.get_weights(), strict=True)
+    ]
+    for variable, moved in zip(model.weights, changed, strict=True):
+        assert not (moved and id(variable) in held), variable.path
+    assert any(changed)
+
+
+def test_one_layer_given_twice_is_copied():
+    pool = keras.layers.Conv2D(4, 3, strides=2)
+    pool.build((None, 16, 16, 4))
+    blocks = [
+        ResBlock(4, residual=True, pool=pool, activation=every_part.prelu())
+        for _ in range(2)
+    ]
+    for block in blocks:
+        block.build((None, 16, 16, 3))
+        np.testing.assert_array_equal(block.pool.kernel, pool.kernel)
+        # 3 kernels, their 3 times 4 of normalization, 3 slopes, the pool's 2.
+        assert len({id(w) for w in block.weights}) == 3 + 12 + 3 + 2
+    assert blocks[0].pool.kernel is not blocks[1].pool.kernel
+
+
+@pytest.mark.parametrize(
+    "make, name, value",
+    [
+        (lambda: DavidNet(width=1), "dropout", 0.0),
+        (lambda: DavidNet(width=1), "label_smoothing", 0.1),
+        (lambda: DavidNet(width=1), "augmentation", None),
+        (lambda: ConvBN(4), "dropout", 0.0),
+        (lambda: ConvBN(4), "momentum", 0.5),
+        (lambda: ResBlock(4), "pool", None),
+        (lambda: ResBlock(4), "activation", None),
+        (lambda: ConvGroup(4), "epsilon", 1e-3),
+    ],
+)
+def test_what_would_have_no_effect_cannot_be_set(make, name, value):
+    part = make()
+    with pytest.raises(AttributeError, match=name):
+        setattr(part, name, value)
+
+
+def test_logit_scale_set_later_reaches_the_compiled_steps():
+    net = every_part.small(DavidNet, "float32", width=1, dropout=0)
+    net.compile(jit_compile=False)
+    images, labels = every_part.data()
+    before = net.predict(images, verbose=0)
+    net.evaluate(images, labels, verbose=0)
+    net.logit_scale *= 4
+    after = net.predict(images, verbose=0)
+    np.testing.assert_allclose(after, 4 * before, rtol=1e-5)
+    log_p = after - np.log(np.exp(after).sum(-1, keepdims=True))
+    expected = -log_p[np.arange(8), labels].mean()
+    loss, _ = net.evaluate(images, labels, verbose=0)
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    assert DavidNet.from_config(net.get_config()).logit_scale == 0.5
+    with pytest.raises(ValueError, match="logit_scale=-1"):
+        net.logit_scale = -1
+
+
+@pytest.mark.parametrize(
+    "cls, config",
+    [(ConvBN, {"filters": 4}), (ResBlock, {"filters": 4}), (DavidNet, {})],
+)
+def test_partial_configs_have_the_defaults(cls, config):
+    one, other = (
+        {**part.get_config(), "name": None}
+        for part in (cls.from_config(config), cls(**config))
+    )
+    assert one == other
+
+
+def test_from_config_takes_custom_objects():
+    class Shift(keras.layers.Layer):
+        def call(self, images):
+            return images + 1
+
+    net = every_part.small(DavidNet, "float32", width=1, augmentation=Shift())
+    config = net.get_config()
+    again = DavidNet.from_config(config, custom_objects={"Shift": Shift})
+    assert type(again.augmentation) is Shift
