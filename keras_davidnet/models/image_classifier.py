@@ -142,6 +142,14 @@ class ImageClassifier(Classifier):
         return (None, *self.image_shape)
 
     @property
+    def gives_logits(self) -> bool:
+        """Whether there is a head and nobody gave it an activation."""
+        return (
+            self.include_top
+            and self.linear.activation is keras.activations.linear
+        )
+
+    @property
     def views(self) -> str | None:
         return self._views
 
