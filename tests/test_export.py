@@ -150,12 +150,14 @@ def test_what_no_config_tells(images, tmp_path, dtype):
     policies = [layer.dtype_policy for layer in net._flatten_layers()]
     net.export(tmp_path / "net", verbose=False)
     assert policies == [layer.dtype_policy for layer in net._flatten_layers()]
-    served = tf.saved_model.load(tmp_path / "net").serve(images)
+    served = tf.saved_model.load(tmp_path / "net")
     float32 = DavidNet(**shape)
     float32.set_weights([w.astype("float32") for w in net.get_weights()])
     powers = np.exp(float32.predict(images, verbose=0))
     expected = powers / powers.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(served, expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        served.serve(images), expected, rtol=0, atol=1e-6
+    )
 
 
 @pytest.mark.filterwarnings("ignore:.*native_serialization:DeprecationWarning")

@@ -174,14 +174,9 @@ class Classifier(FittedModel):
         *state, data = args
         return super().test_step(*state, self._prepare(data))
 
-    def predict_step(self, *args):
-        *state, data = args
-        _check_pair(data)
-        return super().predict_step(*state, data)
-
     def _prepare(self, data):
-        _check_pair(data)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        check_not_named(x)
         if self.own_loss:
             y = _flat_labels(y)
         return x, y, sample_weight
@@ -203,15 +198,26 @@ def _flat_labels(labels):
     return ops.cast(ops.reshape(labels, (-1,)), "int32")
 
 
-def _check_pair(data):
+def check_not_named(images) -> None:
     """Raises a ValueError if a batch names its images and labels."""
-    x, *_ = keras.utils.unpack_x_y_sample_weight(data)
-    if isinstance(x, dict):
+    if isinstance(images, dict):
         raise ValueError(
             "A batch must be a pair of images and labels, and not a dict; "
             "tfds.load(..., as_supervised=True) gives pairs. "
-            f"Received: a dict with the keys {list(x)}"
+            f"Received: a dict with the keys {list(images)}"
         )
+
+
+class _Float32(keras.DTypePolicy):
+    """Computes in float32, whatever precision the variables have."""
+
+    def __init__(self, variable_dtype):
+        super().__init__("float32")
+        self._stored = variable_dtype
+
+    @property
+    def variable_dtype(self):
+        return self._stored
 
 
 @contextlib.contextmanager
@@ -223,8 +229,10 @@ def _in_float32(model):
         if layer.dtype_policy.quantization_mode is None
     ]
     try:
-        for layer, _ in policies:
-            layer.dtype_policy = "float32"
+        for layer, policy in policies:
+            layer.dtype_policy = _Float32(policy.variable_dtype)
+        # The logits have the precision of the model's variables.
+        model.dtype_policy = "float32"
         yield
     finally:
         for layer, policy in policies:

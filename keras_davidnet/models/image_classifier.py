@@ -18,7 +18,7 @@ from keras_davidnet._checks import (
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.initializers import clone_initializer
 from keras_davidnet.layers.augmentation import get_augmentation
-from keras_davidnet.models.classifier import Classifier
+from keras_davidnet.models.classifier import Classifier, check_not_named
 from keras_davidnet.models.views import check_views, weighted_views
 
 
@@ -176,6 +176,7 @@ class ImageClassifier(Classifier):
             self.linear.build(self.pool.compute_output_shape(shape))
 
     def call(self, images, training=False):
+        check_not_named(images)
         check_images("images", images, self.image_shape[2], self.smallest)
         x = self.normalization(images)
         if training:
