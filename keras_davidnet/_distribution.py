@@ -1,5 +1,7 @@
 """`tf.distribute`: its replicas, and the strategies that Keras trains under."""
 
+import contextlib
+
 import keras
 
 if keras.backend.backend() == "tensorflow":
@@ -27,6 +29,10 @@ if keras.backend.backend() == "tensorflow":
                 "keras.distribution.DataParallel(), make the model and fit it. "
                 f"Received: strategy={strategy}"
             )
+
+    def scope(model: keras.Model) -> contextlib.AbstractContextManager:
+        """That in which variables of the model are made."""
+        return model.distribute_strategy.scope()
 else:
 
     def this_replica():
@@ -35,3 +41,7 @@ else:
 
     def check_strategy(model: keras.Model) -> None:
         """Every distribution of these backends trains."""
+
+    def scope(model: keras.Model) -> contextlib.AbstractContextManager:
+        """That in which variables of the model are made."""
+        return contextlib.nullcontext()

@@ -253,3 +253,32 @@ def test_bad_images(layer, shape, message):
 def test_bad_arguments(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_in_a_pipeline_of_tensorflows(dtype):
+    tf = pytest.importorskip("tensorflow", reason="tf.data pipelines")
+    # The most that uint8 can number.
+    images = numbered(28, 3, 3).astype(dtype)
+    flip = RandomHorizontalFlip(seed=0)
+    crop = RandomPadCrop(1, seed=0)
+    dataset = tf.data.Dataset.from_tensor_slices(images).batch(14)
+
+    def mapped(layer, **kwargs):
+        pipeline = dataset.map(lambda batch: layer(batch, **kwargs))
+        assert pipeline.element_spec == dataset.element_spec
+        return np.concatenate([batch.numpy() for batch in pipeline])
+
+    np.testing.assert_array_equal(mapped(flip), images)
+    mirrored = [
+        np.array_equal(out, image[:, ::-1])
+        for out, image in zip(mapped(flip, training=True), images, strict=True)
+    ]
+    # Each batch has draws of its own.
+    assert mirrored[:14] != mirrored[14:]
+    assert 4 < sum(mirrored) < 24
+    offsets = {
+        offset_of(out, image, 1)
+        for out, image in zip(mapped(crop, training=True), images, strict=True)
+    }
+    assert len(offsets) > 4

@@ -242,6 +242,37 @@ def test_types_of_streams(model, images, labels, name, stream):
     assert model.optimizer.iterations.numpy() == 0
 
 
+def test_batches_of_names(model, images, labels):
+    tf = pytest.importorskip("tensorflow", reason="tf.data pipelines")
+    # As tfds.load() gives them.
+    batch = tf.data.Dataset.from_tensors({"image": images, "label": labels})
+    for call in (
+        lambda: model.fit(batch, shuffle=False),
+        lambda: model.evaluate(batch),
+        lambda: model.predict(batch),
+    ):
+        refused(call, "pair.*as_supervised=True")
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "sparse_categorical_crossentropy",
+        "categorical_crossentropy",
+        keras.losses.sparse_categorical_crossentropy,
+        keras.losses.CategoricalCrossentropy(),
+    ],
+)
+def test_a_loss_of_probabilities(loss):
+    refused(lambda: compiled(loss), "gives logits.*from_logits=True")
+    # Those of a net whose head gives probabilities are right.
+    model = net()
+    model.linear.activation = keras.activations.softmax
+    model.compile("sgd", loss)
+    compiled(keras.losses.CategoricalCrossentropy(from_logits=True))
+    compiled("mse")
+
+
 def test_labels_of_a_sparse_loss(images, labels):
     loss = keras.losses.SparseCategoricalCrossentropy(True)
     model = compiled(loss)

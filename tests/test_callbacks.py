@@ -213,6 +213,21 @@ def test_fit_after_an_interrupted_one(data):
     assert model.optimizer.weight_decay is None
 
 
+def test_a_plain_fit_after_an_interrupted_one(data):
+    model = linear_model(PyTorchSGD(0.2, 0.9, nesterov=True))
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, data, DecoupledWeightDecay(0.1), Stop())
+    # The velocity of the step that was done, which the reference has not.
+    for variable in model.optimizer.variables:
+        if variable.path.endswith("velocity"):
+            variable.assign(np.zeros(variable.shape))
+    weights = model.get_weights()
+    fit(model, data)
+    assert_weights(
+        model, expected(weights, data, (0.0, 0.0), rate=0.2), rtol=1e-4
+    )
+
+
 def test_another_model_after_an_interrupted_fit(data):
     callback = DecoupledWeightDecay(0.1)
     model, other = (linear_model(PyTorchSGD(0.2)) for _ in range(2))

@@ -128,6 +128,38 @@ def test_onnx(net, images, tmp_path):
     check(lambda x: session.run(None, {"images": x})[0], net, images)
 
 
+class Noise(keras.layers.Layer):
+    """Not registered, so that no config of it gives it again."""
+
+    def call(self, images, training=False):
+        return images * 1.01 if training else images
+
+
+@pytest.mark.filterwarnings("ignore:.*native_serialization:DeprecationWarning")
+@pytest.mark.skipif(
+    BACKEND == "torch", reason="Keras needs torch_xla for a SavedModel of torch"
+)
+@needs("tensorflow")
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "bfloat16"])
+def test_what_no_config_tells(images, tmp_path, dtype):
+    import tensorflow as tf
+
+    shape = {"width": 2, "input_shape": (16, 24, 3), "logit_scale": 1}
+    net = DavidNet(**shape, augmentation=Noise(), dtype=dtype)
+    net.linear.activation = keras.activations.softmax
+    policies = [layer.dtype_policy for layer in net._flatten_layers()]
+    net.export(tmp_path / "net", verbose=False)
+    assert policies == [layer.dtype_policy for layer in net._flatten_layers()]
+    served = tf.saved_model.load(tmp_path / "net")
+    float32 = DavidNet(**shape)
+    float32.set_weights([w.astype("float32") for w in net.get_weights()])
+    powers = np.exp(float32.predict(images, verbose=0))
+    expected = powers / powers.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(
+        served.serve(images), expected, rtol=0, atol=1e-6
+    )
+
+
 @pytest.mark.filterwarnings("ignore:.*native_serialization:DeprecationWarning")
 @pytest.mark.skipif(
     BACKEND == "torch", reason="Keras needs torch_xla for a SavedModel of torch"

@@ -1,8 +1,10 @@
+import json
 import pathlib
 import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import keras
 import numpy as np
@@ -132,6 +134,81 @@ def test_damaged_file(tmp_path):
             model.fit(IMAGES, LABELS, epochs=2, callbacks=[Resume(path)])
         for weight, value in zip(model.weights, before, strict=True):
             np.testing.assert_array_equal(weight, value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epochs": -5},
+        {"epochs": "1"},
+        {"epochs": True},
+        {"stopped_of": 1.5},
+        {"seed": -1},
+        {"history": None},
+        {"history": {"loss": 1.0}},
+        {"run": []},
+    ],
+    ids=str,
+)
+def test_crafted_header(tmp_path, change):
+    path = tmp_path / "state.npz"
+    compiled().fit(IMAGES, LABELS, callbacks=[Resume(path)], verbose=0)
+    with np.load(path) as file:
+        head, *arrays = file.values()
+    head = json.loads(head.item()) | change
+    np.savez(path, np.array(json.dumps(head)), *arrays)
+    with pytest.raises(ValueError, match="Resume wrote.*Received: path="):
+        compiled().fit(IMAGES, LABELS, epochs=2, callbacks=[Resume(path)])
+
+
+@pytest.mark.parametrize("where", ["header", "variable", "one more"])
+def test_a_file_that_unpacks_to_much_more(tmp_path, where):
+    path = tmp_path / "state.npz"
+    compiled().fit(IMAGES, LABELS, callbacks=[Resume(path)], verbose=0)
+    with np.load(path) as file:
+        arrays = list(file.values())
+    much = np.zeros(2**28, "uint8")
+    if where == "header":
+        arrays[0] = np.array(" " * 2**26 + arrays[0].item())
+    elif where == "variable":
+        arrays[1] = much
+    else:
+        arrays.append(much)
+    np.savez_compressed(path, *arrays)
+    assert path.stat().st_size < 2**20
+    del arrays, much
+    model = compiled()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="Resume wrote.*Received: path="):
+            model.fit(IMAGES, LABELS, epochs=2, callbacks=[Resume(path)])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**26
+
+
+def test_a_run_that_was_stopped_early(tmp_path):
+    def train(epochs):
+        model = compiled()
+        stop = keras.callbacks.EarlyStopping(
+            "loss", patience=0, min_delta=9, restore_best_weights=True
+        )
+        resume = Resume(tmp_path / "state.npz")
+        history = model.fit(
+            IMAGES, LABELS, epochs=epochs, callbacks=[stop, resume], verbose=0
+        ).history
+        return model, history
+
+    (model, history), (again, same) = train(5), train(5)
+    assert len(history["loss"]) == 2
+    assert same == history
+    for one, other in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(
+            *map(keras.ops.convert_to_numpy, (one, other))
+        )
+    # Whoever asks for more epochs gets them.
+    assert len(train(6)[1]["loss"]) > 2
 
 
 def sgd(decay=0.0, schedule=(0.1, 0)):

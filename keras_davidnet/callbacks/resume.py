@@ -1,14 +1,17 @@
 """Training that goes on after a crash as if there had been none."""
 
-import json
 import os
 import pathlib
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_davidnet.callbacks.run import describe_run, differences
+from keras_davidnet.callbacks.state_file import (
+    read_arrays,
+    read_state,
+    write_state,
+)
 from keras_davidnet.datasets.batches import Batches
 
 
@@ -27,6 +30,10 @@ class Resume(keras.callbacks.Callback):
     of PyTorch that Keras's dropout draws from there.  The file is replaced in
     one step when the new one is on the disk: whenever the machine stops, one
     that is whole is there.
+
+    A run that `EarlyStopping`, or another callback's `stop_training`, ended is
+    at its end: it goes on only if `fit` has another number of `epochs`.  Where
+    the best weights are restored, `Resume` comes after that callback.
 
     The file names the run that it belongs to: the classes and configs of model
     and optimizer, without seeds and the value of the learning rate, the
@@ -74,22 +81,25 @@ class Resume(keras.callbacks.Callback):
                 f"{len(self.dataset)} batches: leave out `steps_per_epoch`, "
                 f"and fit that dataset. Received: {steps} steps per epoch"
             )
-        self._history, self._run, self._theirs = {}, None, None
+        self._state, self._history = None, {}
+        self._run, self._theirs = None, None
         if not self.path.exists():
             return
-        state, arrays = self._read()
+        state = read_state(self.path)
         self._theirs = state["run"]
         # A callback that comes after this one may set another decay.
         self._check_run(but="weight_decay")
-        for variable, array in zip(self._variables(), arrays, strict=True):
-            # NumPy has no name for bfloat16 and reads it as two bytes.
-            dtype = ops.convert_to_numpy(variable).dtype
-            variable.assign(array.view(dtype))
+        variables = self._variables()
+        arrays = read_arrays(self.path, variables)
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.assign(array)
         self._history = state["history"]
         if self.dataset is not None:
             self.dataset.plan.seed = state["seed"]
         # As Keras's own BackupAndRestore tells `fit`.
-        self.model._initial_epoch = state["epochs"]
+        epochs = self.params["epochs"]
+        over = state.get("stopped_of") == epochs
+        self.model._initial_epoch = epochs if over else state["epochs"]
 
     def on_epoch_begin(self, epoch, logs=None):
         # `fit` has read it; one that is interrupted must not leave it behind.
@@ -105,16 +115,20 @@ class Resume(keras.callbacks.Callback):
             # JSON knows no arrays and no numbers of NumPy's.
             value = ops.convert_to_numpy(value).tolist()
             self._history.setdefault(name, []).append(value)
-        state = {
+        self._state = {
             "run": self._run,
             "epochs": epoch + 1,
             "history": self._history,
         }
         if self.dataset is not None:
-            state["seed"] = self.dataset.plan.seed
-        self._write(state)
+            self._state["seed"] = self.dataset.plan.seed
+        write_state(self.path, self._state, self._variables())
 
     def on_train_end(self, logs=None):
+        # Callbacks before this one may have restored their best weights.
+        if self._state is not None and self.model.stop_training:
+            self._state["stopped_of"] = self.params["epochs"]
+            write_state(self.path, self._state, self._variables())
         self.model._initial_epoch = None
         self.model.history.history = self._history
 
@@ -150,35 +164,3 @@ class Resume(keras.callbacks.Callback):
                 f"the one that it holds has {'; '.join(found[:3])}. Remove the "
                 f"file to begin anew. Received: path={str(self.path)!r}"
             )
-
-    def _write(self, state):
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_name(self.path.name + ".unfinished")
-        with open(unfinished, "wb") as file:
-            np.savez(
-                file,
-                np.array(json.dumps(state)),
-                *map(ops.convert_to_numpy, self._variables()),
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, self.path)
-
-    def _read(self):
-        try:
-            with (
-                open(self.path, "rb") as opened,
-                np.load(opened, allow_pickle=False) as file,
-            ):
-                head, *arrays = (file[f"arr_{i}"] for i in range(len(file)))
-            state = json.loads(head.item())
-            shapes = [shape for _, shape, _ in state["run"]["variables"]]
-            if shapes != [list(array.shape) for array in arrays]:
-                raise ValueError("its arrays are not those that it names")
-        # A damaged zip file fails in many ways.
-        except Exception as error:
-            raise ValueError(
-                f"`path` must be a file that Resume wrote, unharmed: {error}. "
-                f"Received: path={str(self.path)!r}"
-            ) from error
-        return state, arrays

@@ -20,8 +20,7 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
     `steps_per_execution` is; the step is traced anew for it when `fit` begins,
     and for the next `fit` after that.  It takes the place of any decay that the
     optimizer has of its own, coupled or not; when `fit` ends, the optimizer is
-    as it was before.  A `fit` that raises leaves the decay on until the same
-    callback is used again.
+    as it was before.  After a `fit` that raised, it is so when the next begins.
 
     A coupled decay of 5e-4 at momentum 0.9 is about a decoupled one of 5e-3.
 
@@ -70,7 +69,7 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
         self._found = None
 
     def on_train_begin(self, logs=None):
-        # A fit that raised left the optimizer armed.
+        # A fit that raised left the optimizer of some model armed.
         self._disarm()
         optimizer = self.model.optimizer
         if not isinstance(optimizer, keras.optimizers.Optimizer):
@@ -103,6 +102,19 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
             member.exclude_from_weight_decay(var_list=excluded)
         # The decay is read when the step is traced.
         self.model.make_train_function(force=True)
+        self.model.make_train_function = self._make_train_function
+
+    def _make_train_function(self, force=False):
+        """The model's own; a `fit` that finds it here followed one that raised.
+
+        Keras tells callbacks nothing of a `fit` that raises, but makes the
+        step, unforced, before each one begins.
+        """
+        model, _ = self._found
+        if force:
+            type(model).make_train_function(model, force=True)
+        else:
+            self._disarm()
 
     def on_train_end(self, logs=None):
         self._disarm()
@@ -128,6 +140,7 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
         # By now the callback may belong to another model.
         model, found = self._found
         self._found = None
+        vars(model).pop("make_train_function", None)
         for member, attributes in found:
             for name in list(vars(member)):
                 if name.startswith(_EXCLUSIONS):

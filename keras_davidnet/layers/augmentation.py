@@ -14,6 +14,7 @@ from keras import ops
 from keras_davidnet._checks import check_count
 from keras_davidnet._distribution import this_replica
 from keras_davidnet.layers.part import Part
+from keras_davidnet.layers.tf_data import call_in_other_graph, in_other_graph
 
 
 class _RandomImageLayer(Part, keras.layers.Layer):
@@ -23,6 +24,16 @@ class _RandomImageLayer(Part, keras.layers.Layer):
         super().__init__(**kwargs)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def __call__(self, images, *args, **kwargs):
+        call = super().__call__
+        if not in_other_graph(images):
+            return call(images, *args, **kwargs)
+        return call_in_other_graph(
+            lambda array: call(array, *args, **kwargs),
+            images,
+            self.compute_dtype,
+        )
 
     def call(self, images, training=False):
         if not training:

@@ -1,5 +1,6 @@
 """What a classifier minimises, logs and exports."""
 
+import contextlib
 from collections.abc import Callable
 from os import PathLike
 from typing import Any
@@ -11,6 +12,7 @@ from keras_davidnet._checks import check_label_shape
 from keras_davidnet._distribution import check_strategy
 from keras_davidnet.models.annealing import rate_configs
 from keras_davidnet.models.fitting import FittedModel
+from keras_davidnet.models.losses import check_takes_logits, one_hot
 from keras_davidnet.optimizers.grouped import members
 
 
@@ -47,9 +49,10 @@ class Classifier(FittedModel):
 
         Raises:
             ValueError: If the model has no top and no loss is given, or if it
-                has `label_smoothing` and a loss is given, or if it was made
-                under `tf.distribute.MultiWorkerMirroredStrategy`, which Keras
-                3 cannot train under.
+                has `label_smoothing` and a loss is given, or if the loss takes
+                probabilities, or if the model was made under
+                `tf.distribute.MultiWorkerMirroredStrategy`, which Keras 3
+                cannot train under.
         """
         check_strategy(self)
         if loss is None and not self.include_top:
@@ -65,6 +68,8 @@ class Classifier(FittedModel):
                 f"Received: label_smoothing={self.label_smoothing}, "
                 f"loss={loss!r}"
             )
+        if self.gives_logits:
+            check_takes_logits(loss)
         self.own_loss = loss is None
         super().compile(
             optimizer=optimizer or self.default_optimizer(),
@@ -74,8 +79,6 @@ class Classifier(FittedModel):
         )
         self._rates = None if optimizer else rate_configs(self.optimizer)
         self.warned_of_rates = False
-        # Loading finds the state of built optimizers only.
-        self.optimizer.build(self.trainable_variables)
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -129,19 +132,15 @@ class Classifier(FittedModel):
                 model's `input_shape`, any batch size.
             verbose, **kwargs: As for `keras.Model.export`.
         """
-        if self.dtype_policy.name != "float32":
-            # 16 bits give other logits, and Keras's ONNX export wants float32.
-            net = self.from_config({**self.get_config(), "dtype": "float32"})
-            net.set_weights(self.get_weights())
-            net.export(filepath, format, verbose, input_signature, **kwargs)
-            return
         if input_signature is None:
             input_signature = [
                 keras.InputSpec(
                     dtype="uint8", shape=self.input_shape, name="images"
                 )
             ]
-        super().export(filepath, format, verbose, input_signature, **kwargs)
+        # 16 bits give other logits, and Keras's ONNX export wants float32.
+        with _in_float32(self):
+            super().export(filepath, format, verbose, input_signature, **kwargs)
 
     # Keras hands a step the data, and on JAX the state before it.
 
@@ -177,6 +176,7 @@ class Classifier(FittedModel):
 
     def _prepare(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        check_not_named(x)
         if self.own_loss:
             y = _flat_labels(y)
         return x, y, sample_weight
@@ -185,7 +185,7 @@ class Classifier(FittedModel):
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
         if self.own_loss:
-            y = ops.one_hot(_flat_labels(y), self.num_classes, dtype="float32")
+            y = one_hot(_flat_labels(y), self.num_classes)
             if training:
                 smoothing = self.label_smoothing
                 y = y * (1 - smoothing) + smoothing / self.num_classes
@@ -196,3 +196,44 @@ def _flat_labels(labels):
     """Sparse labels as int32 of shape `(batch,)`; or raises a ValueError."""
     check_label_shape("y", labels)
     return ops.cast(ops.reshape(labels, (-1,)), "int32")
+
+
+def check_not_named(images) -> None:
+    """Raises a ValueError if a batch names its images and labels."""
+    if isinstance(images, dict):
+        raise ValueError(
+            "A batch must be a pair of images and labels, and not a dict; "
+            "tfds.load(..., as_supervised=True) gives pairs. "
+            f"Received: a dict with the keys {list(images)}"
+        )
+
+
+class _Float32(keras.DTypePolicy):
+    """Computes in float32, whatever precision the variables have."""
+
+    def __init__(self, variable_dtype):
+        super().__init__("float32")
+        self._stored = variable_dtype
+
+    @property
+    def variable_dtype(self):
+        return self._stored
+
+
+@contextlib.contextmanager
+def _in_float32(model):
+    """Has every layer that is not quantized compute in float32."""
+    policies = [
+        (layer, layer.dtype_policy)
+        for layer in model._flatten_layers()
+        if layer.dtype_policy.quantization_mode is None
+    ]
+    try:
+        for layer, policy in policies:
+            layer.dtype_policy = _Float32(policy.variable_dtype)
+        # The logits have the precision of the model's variables.
+        model.dtype_policy = "float32"
+        yield
+    finally:
+        for layer, policy in policies:
+            layer.dtype_policy = policy

@@ -10,6 +10,7 @@ from keras_davidnet._checks import (
     check_labels,
     check_raw,
 )
+from keras_davidnet._distribution import scope
 from keras_davidnet.datasets import Batches
 from keras_davidnet.datasets.plan import FollowEpoch
 from keras_davidnet.models.annealing import Annealing
@@ -19,8 +20,8 @@ class FittedModel(keras.Model):
     """A model that looks at its arrays first, and follows the plan of batches.
 
     A subclass has `image_shape`, `smallest`, `num_classes` and `std`, as
-    `ImageClassifier` explains them, and `own_loss`, `own_rates` and
-    `default_optimizer`, as `Classifier` does.
+    `ImageClassifier` explains them, and `own_loss`, `own_rates`,
+    `default_optimizer` and `_learning_rates`, as `Classifier` does.
     """
 
     _fitting = False
@@ -75,6 +76,7 @@ class FittedModel(keras.Model):
                 )
             ours.append(FollowEpoch(x))
             shuffle = False
+        self._build_optimizer()
         self._fitting = True
         try:
             return super().fit(
@@ -105,6 +107,37 @@ class FittedModel(keras.Model):
     def predict(self, x, *args, **kwargs):
         """`keras.Model.predict`; it leaves the plan of batches as it is."""
         return super().predict(_unmoved(x), *args, **kwargs)
+
+    def train_on_batch(
+        self,
+        x,
+        y=None,
+        sample_weight=None,
+        class_weight=None,
+        return_dict=False,
+    ):
+        """`keras.Model.train_on_batch`; the rates are in the logs of `fit`."""
+        self._build_optimizer()
+        logs = super().train_on_batch(x, y, sample_weight, class_weight, True)
+        for name in self._learning_rates():
+            logs.pop(name, None)
+        return logs if return_dict else self._flatten_metrics_in_order(logs)
+
+    def _build_optimizer(self):
+        """Builds it no sooner: what is frozen may change after compile()."""
+        if self.compiled and not self.optimizer.built:
+            with scope(self):
+                self.optimizer.build(self.trainable_variables)
+
+    # Files hold the state of built optimizers only.
+
+    def save_own_variables(self, store):
+        self._build_optimizer()
+        super().save_own_variables(store)
+
+    def load_own_variables(self, store):
+        self._build_optimizer()
+        super().load_own_variables(store)
 
     def checked_images(self, name: str, images) -> np.ndarray:
         """The images in NumPy; an error if they are not raw or do not fit."""

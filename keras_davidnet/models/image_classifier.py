@@ -21,7 +21,7 @@ from keras_davidnet.initializers import clone_initializer
 from keras_davidnet.layers.augmentation import get_augmentation
 from keras_davidnet.layers.part import Part, build_any, output_shape
 from keras_davidnet.models.built_when_made import BuiltWhenMade
-from keras_davidnet.models.classifier import Classifier
+from keras_davidnet.models.classifier import Classifier, check_not_named
 from keras_davidnet.models.views import check_views, weighted_views
 
 
@@ -142,6 +142,14 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         return (None, *self.image_shape)
 
     @property
+    def gives_logits(self) -> bool:
+        """Whether there is a head and nobody gave it an activation."""
+        return (
+            self.include_top
+            and self.linear.activation is keras.activations.linear
+        )
+
+    @property
     def views(self) -> str | None:
         return self._views
 
@@ -188,6 +196,7 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
                 )
 
     def call(self, images, training=False):
+        check_not_named(images)
         check_images("images", images, self.image_shape[2], self.smallest)
         x = self.normalization(images)
         if training:
