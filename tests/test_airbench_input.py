@@ -112,7 +112,9 @@ def test_a_net_loaded_from_an_adapted_one_is_trained(images, tmp_path):
 def test_muon_needs_kernels(images):
     model = net()
     model.adapt(images)
-    refused(lambda: model.compile(Muon()), "convolution")
+    model.compile(Muon())
+    refused(lambda: model.fit(images, LABELS, verbose=0), "convolution")
+    assert model.optimizer.iterations == 0
     dense = keras.Sequential(
         [keras.Input((4,)), keras.layers.Dense(2, name="odd_one")]
     )
