@@ -74,7 +74,7 @@ def main():
         model = train(args.precision)
 
     # Noise, so that a net for images of any size can be compared.
-    shape = [size or 32 for size in model.input_shape]
+    shape = [size or 32 for size in model.image_shape]
     images = np.random.default_rng(0).integers(0, 256, (100, *shape), "uint8")
     in_float32 = model.from_config({**model.get_config(), "dtype": "float32"})
     in_float32.set_weights(model.get_weights())
