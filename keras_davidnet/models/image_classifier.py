@@ -32,9 +32,9 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
     pooled by their global maximum and mapped to logits by a linear layer
     without bias.  Inference averages the logits over `views`.
 
-    A subclass sets `smallest` and `default_optimizer`, makes the layers of its
-    body after `super().__init__()`, names them in `body`, and ends its
-    constructor with `self.finish(kernel_initializer)`.
+    A subclass sets `smallest` and `default_optimizer`, makes its layers after
+    `super().__init__()`, names them in `body`, and ends its constructor with
+    `self.finish(kernel_initializer)`.
 
     Args:
         num_classes: Number of classes, at least 2.
@@ -44,20 +44,19 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
             without them is a backbone and gives the feature map.
         mean: Per-channel mean of the training images scaled to [0, 1].
         std: Per-channel standard deviation, on the same scale.
-        augmentation: A layer that sees the normalised images when training; or
-            some of `crop`, `flip` and `cutout` joined by underscores, such as
-            `"crop_flip"`; or None.
+        augmentation: A layer that sees the normalised images when training;
+            or words for one, such as `"crop_flip"`; or None.
         logit_scale: Factor on the logits.  It may be set later.
         label_smoothing: Of the model's own loss when training, in `[0, 1)`; in
             evaluation the loss is the plain cross entropy.
         views: What inference averages: None for the image alone, `"mirror"`
-            for the image and its mirror image, `"mirror_translate"` for these
-            and four copies moved by a pixel.  It may be set later.
+            for it and its mirror image, `"mirror_translate"` for six views.  It
+            may be set later.
         **kwargs: Of `keras.Model`: `name`, `dtype`.
 
     Raises:
         ValueError: If an argument is out of its range.
-        TypeError: If `augmentation` is neither a layer nor a string nor None.
+        TypeError: If `augmentation` is not of these.
     """
 
     # Smallest height and width of the images.
@@ -107,15 +106,14 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         )
         # A word stays a word in the config: its layers take the precision of
         # whatever model is made from it.
-        self._augmentation_word = (
-            augmentation if isinstance(augmentation, str) else None
-        )
+        is_word = isinstance(augmentation, str)
+        self._augmentation_word = augmentation if is_word else None
         self.augmentation = get_augmentation(
             augmentation, channels, self.dtype_policy
         )
 
     def finish(self, kernel_initializer: str | Callable) -> None:
-        """Adds the head; ends a subclass's constructor."""
+        """Adds the head, as the last layers."""
         if self.include_top:
             self.pool = keras.layers.GlobalMaxPooling2D(
                 data_format="channels_last",
@@ -169,7 +167,7 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         self._forget_steps()
 
     def _forget_steps(self):
-        """Traces the compiled steps anew: they have old attributes in them."""
+        """Traces the steps anew: they have old attributes in them."""
         self.test_function = self.predict_function = None
         # `fit` may be running.
         if self.train_function is not None:
@@ -188,8 +186,8 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         if self.include_top:
             build_any(self.linear, build_any(self.pool, shape))
         if not all(layer.built for layer in self.layers):
-            # A subclass has more, and only its call knows their inputs.  If it
-            # cannot be traced, the first images build them, as in any model.
+            # A subclass has more.  If its call cannot be traced, the first
+            # images build them, as in any model.
             with contextlib.suppress(Exception):
                 keras.Operation.compute_output_spec(
                     self, keras.KerasTensor(input_shape)
