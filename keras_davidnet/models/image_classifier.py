@@ -59,8 +59,7 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         TypeError: If `augmentation` is not of these.
     """
 
-    # Smallest height and width of the images.
-    smallest = 1
+    smallest = 1  # height and width of the images
 
     def __init__(
         self,
