@@ -183,7 +183,10 @@ SHAPES = ["rank", "channels", "channels first", "too small"]
 @pytest.mark.parametrize("name", SHAPES)
 def test_images_for_predict(model, images, labels, name):
     x, _ = ARRAYS[name][0](images, labels)
+    before = model.predict(images, verbose=0)
     refused(lambda: model.predict(x, verbose=0), "takes images of shape")
+    # On JAX Keras would have lost the weights.
+    np.testing.assert_array_equal(model.predict(images, verbose=0), before)
 
 
 def test_validation_data_by_position(model, images, labels):

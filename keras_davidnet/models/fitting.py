@@ -1,5 +1,7 @@
 """What a model is fitted on: checked arrays, in the order of their plan."""
 
+import contextlib
+
 import keras
 import numpy as np
 
@@ -14,6 +16,8 @@ from keras_davidnet._distribution import scope
 from keras_davidnet.datasets import Batches
 from keras_davidnet.datasets.plan import FollowEpoch
 from keras_davidnet.models.annealing import Annealing
+
+JAX = keras.backend.backend() == "jax"
 
 
 class FittedModel(keras.Model):
@@ -102,11 +106,13 @@ class FittedModel(keras.Model):
         """`keras.Model.evaluate`; it checks arrays first, as `fit` does."""
         if not self._fitting:
             self._check_arrays("x", "y", x, y)
-        return super().evaluate(_unmoved(x), y, *args, **kwargs)
+        with _kept(self):
+            return super().evaluate(_unmoved(x), y, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
         """`keras.Model.predict`; it leaves the plan of batches as it is."""
-        return super().predict(_unmoved(x), *args, **kwargs)
+        with _kept(self):
+            return super().predict(_unmoved(x), *args, **kwargs)
 
     def train_on_batch(
         self,
@@ -167,6 +173,24 @@ class FittedModel(keras.Model):
             if y is not None:
                 y = as_array(y_name, y)
             check_labels(y_name, y, x, self.num_classes)
+
+
+@contextlib.contextmanager
+def _kept(model):
+    """Gives a model its variables back if a step fails.
+
+    On JAX Keras takes them out while it evaluates or predicts, and an error
+    would leave the model without.
+    """
+    values = []
+    if JAX:
+        values = [(v, v.value) for v in model.variables]
+    try:
+        yield
+    except Exception:
+        for variable, value in values:
+            variable.assign(value)
+        raise
 
 
 def _unmoved(data):
