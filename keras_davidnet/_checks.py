@@ -186,9 +186,8 @@ def check_images(name: str, images, channels: int, smallest: int) -> None:
     check_real(name, images)
 
 
-def check_raw(name: str, images: np.ndarray) -> None:
+def check_raw(name: str, images: np.ndarray, low: float, high: float) -> None:
     """Raises a ValueError unless these can be raw images in 0..255."""
-    low, high = images.min(), images.max()
     # Whole numbers up to 1 are raw images, almost or wholly black.
     if low >= -1 and high <= 1 and (images % 1).any():
         raise ValueError(

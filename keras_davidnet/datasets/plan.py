@@ -84,7 +84,7 @@ class FollowEpoch(keras.callbacks.Callback):
     """Has a dataset show the epoch that `fit` is in.
 
     Args:
-        dataset: `Batches`; what has no plan stays as it is.
+        dataset: `Batches` with a plan.
     """
 
     def __init__(self, dataset):
@@ -93,8 +93,7 @@ class FollowEpoch(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         # Keras makes the epoch's iterator after this.
-        if self.dataset.plan is not None:
-            self.dataset.plan.epoch = epoch
+        self.dataset.plan.epoch = epoch
 
 
 # A batch is looked up at a time, and validation or a second dataset may look up

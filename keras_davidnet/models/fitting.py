@@ -149,10 +149,10 @@ class FittedModel(keras.Model):
         """The images in NumPy; an error if they are not raw or do not fit."""
         images = as_array(name, images)
         check_images(name, images, self.image_shape[2], self.smallest)
-        check_finite(name, images)
+        low, high = check_finite(name, images)
         # Pixels in 0..1 deviate by less than one from their mean.
         if 255 * min(self.std) > 1.01:
-            check_raw(name, images)
+            check_raw(name, images, low, high)
         return images
 
     def _check_arrays(self, x_name, y_name, x, y):
