@@ -87,6 +87,16 @@ def test_data_of_unknown_length():
     np.testing.assert_allclose(history.history["learning_rate"], triangle(4))
 
 
+def test_compiled_anew_with_its_own_optimizer_and_loss():
+    """As KerasTuner does to change the metrics."""
+    model = net()
+    top = keras.metrics.SparseTopKCategoricalAccuracy(3)
+    model.compile(model.optimizer, model.loss, metrics=["accuracy", top])
+    np.testing.assert_allclose(rates(model, 4), triangle(4))
+    # There are but three classes.
+    assert model.evaluate(IMAGES, LABELS, verbose=0)[2] == 1
+
+
 def test_validation_split():
     history = net().fit(
         IMAGES, LABELS, batch_size=2, epochs=4, validation_split=0.5, verbose=0

@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import reference
 
 from keras_davidnet import (
     ConvBN,
@@ -176,6 +177,21 @@ def test_a_file_of_an_earlier_version_still_loads(name):
     )
     assert model.optimizer.iterations.numpy() == 2
     assert isinstance(model.optimizer, PyTorchSGD)
+
+
+def test_a_file_with_a_loss_of_probabilities_loads(rng, tmp_path):
+    """0.1.0 took such a loss; `compile` refuses it now."""
+    images = rng.integers(0, 256, (2, 8, 8, 3), "uint8")
+    model = DavidNet(width=1, input_shape=(8, 8, 3))
+    keras.Model.compile(model, "sgd", "sparse_categorical_crossentropy")
+    model.save(tmp_path / "net.keras")
+    with pytest.warns(UserWarning, match="own loss .*from_logits=True"):
+        loaded = keras.saving.load_model(tmp_path / "net.keras")
+    logits = loaded.predict(images, verbose=0)
+    np.testing.assert_array_equal(logits, model.predict(images, verbose=0))
+    log_p = reference.log_softmax(logits)
+    loss, _ = loaded.evaluate(images, np.arange(2), verbose=0)
+    assert loss == pytest.approx(-(log_p[0, 0] + log_p[1, 1]) / 2, rel=1e-4)
 
 
 def test_a_seed_gives_the_same_bits(rng):

@@ -1,6 +1,6 @@
 """What a classifier minimises, logs and exports."""
 
-import contextlib
+import warnings
 from collections.abc import Callable
 from os import PathLike
 from typing import Any
@@ -12,6 +12,7 @@ from keras_davidnet._checks import check_label_shape
 from keras_davidnet._distribution import check_strategy
 from keras_davidnet.models.annealing import rate_configs
 from keras_davidnet.models.fitting import FittedModel
+from keras_davidnet.models.float32 import in_float32
 from keras_davidnet.models.losses import check_takes_logits, one_hot
 from keras_davidnet.optimizers.grouped import members
 
@@ -40,7 +41,8 @@ class Classifier(FittedModel):
 
         Args:
             optimizer: By default that of the net's recipe, whose rate falls to
-                zero at the end of the `fit` that follows.
+                zero at the end of the `fit` that follows.  `model.optimizer`
+                and `model.loss` stay what they are.
             loss: By default cross entropy of the logits against sparse labels
                 of shape `(batch,)` or `(batch, 1)`, with the model's
                 `label_smoothing` when training.
@@ -55,6 +57,11 @@ class Classifier(FittedModel):
                 cannot train under.
         """
         check_strategy(self)
+        own_rates = optimizer is None or (
+            self.own_rates and optimizer is self.optimizer
+        )
+        if self.own_loss and loss is self.loss:
+            loss = None
         if loss is None and not self.include_top:
             raise ValueError(
                 f"A {type(self).__name__} without its top has no loss of its "
@@ -77,13 +84,16 @@ class Classifier(FittedModel):
             metrics=["accuracy"] if metrics is None else metrics,
             **kwargs,
         )
-        self._rates = None if optimizer else rate_configs(self.optimizer)
+        self._rates = rate_configs(self.optimizer) if own_rates else None
         self.warned_of_rates = False
 
     def get_compile_config(self):
         config = super().get_compile_config()
         if self.compiled:
-            config["own_rates"] = self.own_rates
+            # An optimizer that was put on the instance is in no file.
+            config["own_rates"] = (
+                self.own_rates and "default_optimizer" not in vars(self)
+            )
             if self.own_loss:
                 config["loss"] = None
         return config
@@ -91,7 +101,15 @@ class Classifier(FittedModel):
     def compile_from_config(self, config):
         config = keras.saving.deserialize_keras_object(config)
         own_rates = config.pop("own_rates", False)
-        self.compile(**config)
+        try:
+            self.compile(**config)
+        except ValueError as error:
+            # Earlier releases took losses that this one refuses.
+            warnings.warn(
+                f"The model's own loss replaces the saved one. {error}",
+                stacklevel=2,
+            )
+            self.compile(**{**config, "loss": None})
         if own_rates:
             self._rates = rate_configs(self.optimizer)
 
@@ -139,7 +157,7 @@ class Classifier(FittedModel):
                 )
             ]
         # 16 bits give other logits, and Keras's ONNX export wants float32.
-        with _in_float32(self):
+        with in_float32(self):
             super().export(filepath, format, verbose, input_signature, **kwargs)
 
     # Keras hands a step the data, and on JAX the state before it.
@@ -206,34 +224,3 @@ def check_not_named(images) -> None:
             "tfds.load(..., as_supervised=True) gives pairs. "
             f"Received: a dict with the keys {list(images)}"
         )
-
-
-class _Float32(keras.DTypePolicy):
-    """Computes in float32, whatever precision the variables have."""
-
-    def __init__(self, variable_dtype):
-        super().__init__("float32")
-        self._stored = variable_dtype
-
-    @property
-    def variable_dtype(self):
-        return self._stored
-
-
-@contextlib.contextmanager
-def _in_float32(model):
-    """Has every layer that is not quantized compute in float32."""
-    policies = [
-        (layer, layer.dtype_policy)
-        for layer in model._flatten_layers()
-        if layer.dtype_policy.quantization_mode is None
-    ]
-    try:
-        for layer, policy in policies:
-            layer.dtype_policy = _Float32(policy.variable_dtype)
-        # The logits have the precision of the model's variables.
-        model.dtype_policy = "float32"
-        yield
-    finally:
-        for layer, policy in policies:
-            layer.dtype_policy = policy

@@ -1,5 +1,7 @@
 """The hypermodels."""
 
+import math
+import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,10 +10,15 @@ import keras_tuner
 import numpy as np
 
 from keras_davidnet import recipes
+from keras_davidnet._checks import check_fraction
 from keras_davidnet.callbacks import DecoupledWeightDecay
 from keras_davidnet.models import ImageClassifier
-from keras_davidnet.models.annealing import members
 from keras_davidnet.recipes.recipe import WHITENED
+from keras_davidnet.tuning.errors import (
+    check_arguments,
+    check_objective,
+    ends_search,
+)
 from keras_davidnet.tuning.search_space import Argument, default_of
 
 
@@ -73,24 +80,43 @@ class RecipeHyperModel(keras_tuner.HyperModel):
             self._arguments.append(argument)
 
     def build(self, hp: keras_tuner.HyperParameters) -> ImageClassifier:
-        """The trial's net, compiled for evaluation; `fit` compiles it anew."""
+        """The trial's net, compiled with its optimizer and the net's loss."""
         # All are declared here, those of `fit` too: KerasTuner learns the
         # space from `build` before the first trial.
-        model = self._trial(hp).model()
+        trial = self._trial(hp)
+
+        def default_optimizer(
+            steps_per_epoch=1,
+            epochs=trial.epochs,
+            batch_size=trial.batch_size,
+        ):
+            length = trial.replace(epochs=epochs, batch_size=batch_size)
+            return length.optimizer(steps_per_epoch)
+
+        model = trial.model()
+        model.default_optimizer = default_optimizer
+        # The tuner compiles it anew for `optimizer`, `loss` and `metrics`.
+        model.compile = types.MethodType(
+            ends_search(type(model).compile), model
+        )
         model.compile()
         return model
 
+    @ends_search
     def fit(
         self,
         hp: keras_tuner.HyperParameters,
         model: ImageClassifier,
         x: np.ndarray,
-        y: np.ndarray,
+        y: np.ndarray | None = None,
+        batch_size: int | None = None,
+        epochs: int | None = None,
         *,
+        validation_split: float = 0.0,
         validation_data: Any = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
-        epochs: int | None = None,
-        initial_epoch: int = 0,
+        shuffle: bool = True,
+        sample_weight: Any = None,
         **kwargs: Any,
     ) -> keras.callbacks.History:
         """Trains the trial's net; `Tuner.search` passes its arguments here.
@@ -100,35 +126,41 @@ class RecipeHyperModel(keras_tuner.HyperModel):
             model: The net that `build` gave.
             x: Raw images, `(n, height, width, channels)`.
             y: Labels, `(n,)` or `(n, 1)`.
-            validation_data, callbacks, **kwargs: As for `keras.Model.fit`.
-            epochs: In place of the trial's own; the rate ends at 0 there.
-            initial_epoch: Epoch to begin at; the rate is what it is there.
+            batch_size, epochs: In place of the trial's own.
+            validation_split, validation_data, callbacks, **kwargs: As for
+                `keras.Model.fit`.
+            shuffle: Must be true.
+            sample_weight: Must be None.
 
         Returns:
             The history.
 
         Raises:
-            keras_tuner.errors.FatalValueError: If no run reports the tuner's
-                objective, before any step; it ends the search.
+            keras_tuner.errors.FatalTypeError, FatalValueError: If an argument
+                is wrong, or no run reports the tuner's objective, before any
+                step; it ends the search.
         """
+        check_arguments(y, shuffle, sample_weight, callbacks)
+        if validation_split and validation_data is None:
+            check_fraction("validation_split", validation_split)
+            # The last ones, as Keras does.
+            size = math.floor(len(x) * (1 - validation_split))
+            validation_data = x[size:], y[size:]
+            x, y = x[:size], y[:size]
         trial = self._trial(hp)
-        if epochs:
-            trial = trial.replace(epochs=epochs)
+        trial = trial.replace(
+            batch_size=batch_size or trial.batch_size,
+            epochs=epochs or trial.epochs,
+        )
         dataset = trial.dataset(x, y)
         if hasattr(model, "adapt"):
             model.adapt(x[:WHITENED])
-        optimizer = trial.optimizer(len(dataset))
-        # Hyperband goes on with the weights of a shorter run.
-        for one in (optimizer, *members(optimizer)):
-            one.iterations.assign(initial_epoch * len(dataset))
-        model.compile(optimizer)
-        _check_objective(model, x, y, validation_data, callbacks)
+        check_objective(model, dataset[0], validation_data, callbacks)
         return model.fit(
             dataset,
             validation_data=validation_data,
             callbacks=callbacks,
             epochs=trial.epochs,
-            initial_epoch=initial_epoch,
             **{"validation_batch_size": trial.batch_size, **kwargs},
         )
 
@@ -209,22 +241,3 @@ class DavidNetHyperModel(RecipeHyperModel):
             decay = DecoupledWeightDecay(10 * hp.get("weight_decay"))
             callbacks = [*callbacks, decay]
         return super().fit(hp, model, *args, callbacks=callbacks, **kwargs)
-
-
-def _check_objective(model, x, y, validation_data, callbacks):
-    # KerasTuner misses it only after the training, takes that for a fault of
-    # the trial and goes on to the next. Its callback for the best weights knows
-    # it before.
-    logs = model.compute_metrics(x[:1], y[:1], model(x[:1])).keys()
-    if validation_data is not None:
-        logs |= {f"val_{name}" for name in logs}
-    for callback in callbacks:
-        objective = getattr(callback, "objective", None)
-        if isinstance(
-            objective, keras_tuner.Objective
-        ) and not objective.has_value(logs):
-            raise keras_tuner.errors.FatalValueError(
-                f"`objective` must be one of {sorted(logs)}, which `fit` "
-                "reports; those of validation need `validation_data`. "
-                f"Received: objective={objective}"
-            )

@@ -49,6 +49,7 @@ class Argument:
 
     def __init__(self, name: str, given: Any, default: Any = None):
         self.name = name
+        given = given.tolist() if isinstance(given, np.ndarray) else given
         sequence = isinstance(default, list | tuple)
         self._range = isinstance(given, tuple) and not sequence
         self._choices = isinstance(given, list) and (

@@ -1,0 +1,93 @@
+"""What ends a search, where KerasTuner would go on to the next trial."""
+
+import functools
+
+import keras_tuner
+from keras_tuner.errors import (
+    FatalError,
+    FatalRuntimeError,
+    FatalTypeError,
+    FatalValueError,
+)
+
+from keras_davidnet.callbacks import Resume
+
+
+def ends_search(function):
+    """The function, whose complaints about its arguments end a search.
+
+    Another error ends it only if no trial is left, and none went well.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except FatalError:
+            raise
+        except ValueError as error:
+            raise FatalValueError(str(error)) from error
+        except TypeError as error:
+            raise FatalTypeError(str(error)) from error
+        except Exception as error:
+            if _was_last_hope(kwargs.get("callbacks") or ()):
+                raise FatalRuntimeError(
+                    f"All trials of the search failed, the last one: {error}"
+                ) from error
+            raise
+
+    return wrapper
+
+
+def _was_last_hope(callbacks):
+    for callback in callbacks:
+        # KerasTuner's own callback; a worker's oracle is in another process.
+        oracle = getattr(getattr(callback, "tuner", None), "oracle", None)
+        trials = getattr(oracle, "trials", {}).values()
+        if trials and len(trials) == oracle.max_trials:
+            return all(trial.status != "COMPLETED" for trial in trials)
+    return False
+
+
+def check_arguments(y, shuffle, sample_weight, callbacks):
+    if y is None:
+        raise TypeError(
+            "A search needs arrays of images and labels, of which each trial "
+            "makes batches of its own. Received: y=None"
+        )
+    if not shuffle:
+        raise ValueError(
+            "The trials of a search always shuffle. "
+            f"Received: shuffle={shuffle}"
+        )
+    if sample_weight is not None:
+        raise ValueError(
+            "The trials of a search take no `sample_weight`; `class_weight` "
+            f"they do. Received: sample_weight={type(sample_weight).__name__}"
+        )
+    if any(isinstance(callback, Resume) for callback in callbacks):
+        raise ValueError(
+            "`Resume` belongs to a single run, and its file would pass from "
+            "one trial to the next; a search goes on by itself when it is "
+            "started again. Received: callbacks with Resume"
+        )
+
+
+def check_objective(model, batch, validation_data, callbacks):
+    # KerasTuner misses it only after the training, takes that for a fault of
+    # the trial and goes on to the next. Its callback for the best weights knows
+    # it before.
+    x, y = (array[:1] for array in batch)
+    logs = model.compute_metrics(x, y, model(x)).keys()
+    if validation_data is not None:
+        logs |= {f"val_{name}" for name in logs}
+    for callback in callbacks:
+        objective = getattr(callback, "objective", None)
+        if isinstance(
+            objective, keras_tuner.Objective
+        ) and not objective.has_value(logs):
+            raise keras_tuner.errors.FatalValueError(
+                f"`objective` must be one of {sorted(logs)}, which `fit` "
+                "reports; those of validation need `validation_data`. "
+                f"Received: objective={objective}"
+            )
