@@ -255,6 +255,7 @@ def test_bad_arguments(build, message):
         build()
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_in_a_pipeline_of_tensorflows(dtype):
     tf = pytest.importorskip("tensorflow", reason="tf.data pipelines")

@@ -231,7 +231,12 @@ class PyDataset(keras.utils.PyDataset):
 
 @STREAMS
 @pytest.mark.parametrize(
-    "stream", [dataset_of_one, generator_of_one, PyDataset]
+    "stream",
+    [
+        pytest.param(dataset_of_one, marks=pytest.mark.extra),
+        generator_of_one,
+        PyDataset,
+    ],
 )
 def test_types_of_streams(model, images, labels, name, stream):
     change, message = ARRAYS[name]
@@ -245,6 +250,7 @@ def test_types_of_streams(model, images, labels, name, stream):
     assert model.optimizer.iterations.numpy() == 0
 
 
+@pytest.mark.extra
 def test_batches_of_names(model, images, labels):
     tf = pytest.importorskip("tensorflow", reason="tf.data pipelines")
     # As tfds.load() gives them.

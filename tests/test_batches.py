@@ -309,6 +309,7 @@ model.fit(dataset, validation_data=datasets.make_dataset(x, y, 5), verbose=0)
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
 
 
+@pytest.mark.extra
 def test_tf_dataset_is_the_same_batches(pairs):
     tf = pytest.importorskip("tensorflow", reason="tf.data")
     dataset = train_ds(pairs, alternating_flip=True)
@@ -325,6 +326,7 @@ def test_tf_dataset_is_the_same_batches(pairs):
     assert np.concatenate([y for _, y in tail]).tolist() == list(range(N))
 
 
+@pytest.mark.extra
 def test_an_iterator_ends_at_once(pairs):
     # An epoch of fit ends when its iterator does, and TensorFlow's autotuning
     # often held that back for up to a minute.

@@ -145,6 +145,7 @@ def test_csv_logger(tmp_path, steps, decay):
         np.testing.assert_allclose(values, reference(decay)[1][name], rtol=1e-4)
 
 
+@pytest.mark.extra
 def test_tensorboard(tmp_path, steps, decay):
     tf = pytest.importorskip("tensorflow", reason="it writes the event files")
     reason = "the package that reads the event files"

@@ -12,6 +12,7 @@ import reference
 from keras_davidnet import DavidNet, RandomPadCrop, recipes
 
 BACKEND = keras.backend.backend()
+pytestmark = pytest.mark.extra
 NETS = {
     "float32": {},
     "mixed_bfloat16": {"dtype": "mixed_bfloat16"},

@@ -10,10 +10,13 @@ keras_tuner = pytest.importorskip("keras_tuner", reason="the extra `tuner`")
 from keras_davidnet.tuning import DavidNetHyperModel  # noqa: E402
 
 # KerasTuner 1.4.8 calls both.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:currentThread:DeprecationWarning",
-    "ignore:getName:DeprecationWarning",
-)
+pytestmark = [
+    pytest.mark.extra,
+    pytest.mark.filterwarnings(
+        "ignore:currentThread:DeprecationWarning",
+        "ignore:getName:DeprecationWarning",
+    ),
+]
 
 
 @pytest.fixture

@@ -28,10 +28,13 @@ from keras_davidnet.tuning import (  # noqa: E402
 )
 
 # KerasTuner 1.4.8 calls both.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:currentThread:DeprecationWarning",
-    "ignore:getName:DeprecationWarning",
-)
+pytestmark = [
+    pytest.mark.extra,
+    pytest.mark.filterwarnings(
+        "ignore:currentThread:DeprecationWarning",
+        "ignore:getName:DeprecationWarning",
+    ),
+]
 
 
 @pytest.fixture
