@@ -13,6 +13,15 @@ import keras
 import numpy as np
 
 
+def plain(value):
+    """NumPy's numbers and arrays as Python's; anything else as it is."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, tuple | list):
+        return type(value)(map(plain, value))
+    return value
+
+
 def check_count(name: str, value, least: int = 1) -> int:
     """Raises a ValueError unless `value` is an integer of at least `least`."""
     if not is_number(value, Integral) or value < least:
@@ -76,6 +85,7 @@ def check_image_shape(
     name: str, shape, smallest: int
 ) -> tuple[int | None, int | None, int]:
     """Raises a ValueError unless `shape` is one of images large enough."""
+    shape = plain(shape)
     if (
         not isinstance(shape, tuple | list)
         or len(shape) != 3

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_davidnet._checks import plain
+
 
 @keras.saving.register_keras_serializable("keras_davidnet")
 class PyTorchUniform(keras.initializers.VarianceScaling):
@@ -24,7 +26,7 @@ class PyTorchUniform(keras.initializers.VarianceScaling):
 
     def __init__(self, seed: int | keras.random.SeedGenerator | None = None):
         super().__init__(
-            scale=1 / 3, mode="fan_in", distribution="uniform", seed=seed
+            scale=1 / 3, mode="fan_in", distribution="uniform", seed=plain(seed)
         )
 
     def get_config(self) -> dict:

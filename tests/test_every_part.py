@@ -1,6 +1,8 @@
 """Each public part, trained, saved, loaded, copied and made again."""
 
 import copy
+import inspect
+import json
 import pathlib
 import subprocess
 import sys
@@ -10,7 +12,22 @@ import keras
 import numpy as np
 import pytest
 
-from keras_davidnet import ConvBN, ConvGroup, DavidNet, ResBlock
+from keras_davidnet import (
+    Airbench,
+    ConvBN,
+    ConvGroup,
+    DavidNet,
+    Dirac,
+    Muon,
+    PiecewiseLinear,
+    PyTorchSGD,
+    PyTorchUniform,
+    RandomCutout,
+    RandomHorizontalFlip,
+    RandomPadCrop,
+    ResBlock,
+    WhiteningConv2D,
+)
 
 EVERY_PART = pytest.mark.parametrize("name", every_part.PARTS)
 # Half of it is slow on a CPU: few are trained.
@@ -193,3 +210,41 @@ def test_from_config_takes_custom_objects():
     config = net.get_config()
     again = DavidNet.from_config(config, custom_objects={"Shift": Shift})
     assert type(again.augmentation) is Shift
+
+
+CONFIGURED = [
+    ConvBN(4, kernel_size=(3, 5), strides=2),
+    ResBlock(4, residual=True),
+    ConvGroup(4, residual=True),
+    WhiteningConv2D(),
+    RandomPadCrop(2, seed=1),
+    RandomHorizontalFlip(seed=1),
+    RandomCutout(4, seed=1),
+    PyTorchUniform(seed=1),
+    Dirac(),
+    PiecewiseLinear([0, 2, 4], [0, 0.1, 0]),
+    PyTorchSGD(0.1, momentum=0.9, nesterov=True),
+    Muon(0.1),
+    DavidNet(width=1, input_shape=(8, 16, 3)),
+    Airbench(widths=(2, 3, 4), input_shape=(16, 16, 3), views=None),
+]
+
+
+def in_numpy(value):
+    if isinstance(value, bool | int | float):
+        return np.array(value)[()]
+    if isinstance(value, tuple | list) and value:
+        if all(isinstance(v, int | float) for v in value):
+            return np.array(value)
+    return value
+
+
+@pytest.mark.parametrize("part", CONFIGURED, ids=lambda p: type(p).__name__)
+def test_arguments_of_numpys(part):
+    """They mean the same, and do not turn up in configs."""
+    config = part.get_config()
+    names = inspect.signature(type(part)).parameters.keys() & config.keys()
+    arguments = {name: in_numpy(config[name]) for name in names}
+    config = json.loads(json.dumps(config))
+    made = json.loads(json.dumps(type(part)(**arguments).get_config()))
+    assert {n: made[n] for n in names} == {n: config[n] for n in names}

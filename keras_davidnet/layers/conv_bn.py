@@ -11,6 +11,7 @@ from keras_davidnet._checks import (
     check_fraction,
     check_momentum,
     check_not_negative,
+    plain,
 )
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.batch_norm import FusedBatchNormalization
@@ -79,8 +80,8 @@ class ConvBN(Part, keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.filters = check_count("filters", filters)
-        self.kernel_size = kernel_size
-        self.strides = strides
+        self.kernel_size = plain(kernel_size)
+        self.strides = plain(strides)
         self.padding = padding
         self.activation = clone_layer(keras.activations.get(activation))
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -90,8 +91,8 @@ class ConvBN(Part, keras.layers.Layer):
         # Keras hands `trainable` on when it is set, but not when it is given.
         self.conv = keras.layers.Conv2D(
             filters,
-            kernel_size,
-            strides=strides,
+            self.kernel_size,
+            strides=self.strides,
             padding=padding,
             use_bias=False,
             data_format="channels_last",

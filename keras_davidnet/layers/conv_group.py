@@ -10,6 +10,7 @@ from keras_davidnet._checks import (
     check_count,
     check_momentum,
     check_not_negative,
+    plain,
 )
 from keras_davidnet.initializers import Dirac, clone_initializer
 from keras_davidnet.layers.batch_norm import FusedBatchNormalization
@@ -69,7 +70,7 @@ class ConvGroup(Part, keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.filters = check_count("filters", filters)
-        self.residual = residual
+        self.residual = plain(residual)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.momentum = check_momentum("momentum", momentum)
         self.epsilon = check_not_negative("epsilon", epsilon)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_davidnet._checks import plain
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.conv_bn import ConvBN
 from keras_davidnet.layers.part import (
@@ -85,14 +86,14 @@ class ResBlock(Part, keras.layers.Layer):
                 '`pool` must be "max", None or a Keras layer. '
                 f"Received: pool={pool!r} of type {type(pool).__name__}"
             )
-        self.residual = residual
+        self.residual = plain(residual)
         self.pool = clone_layer(pool)
-        self.kernel_size = kernel_size
+        self.kernel_size = plain(kernel_size)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.conv, *branch = (
             ConvBN(
                 filters,
-                kernel_size,
+                self.kernel_size,
                 activation=activation,
                 kernel_initializer=clone_initializer(
                     self.kernel_initializer, index

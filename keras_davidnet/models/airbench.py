@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import check_count, check_positive
+from keras_davidnet._checks import check_count, check_positive, plain
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.layers import ConvGroup, WhiteningConv2D
 from keras_davidnet.models.image_classifier import ImageClassifier
@@ -170,13 +170,14 @@ class Airbench(ImageClassifier):
             views,
             **kwargs,
         )
+        widths = plain(widths)
         if not isinstance(widths, list | tuple) or len(widths) != 3:
             raise ValueError(
                 "`widths` must be three numbers of filters. "
                 f"Received: widths={widths!r}"
             )
         self.widths = tuple(check_count("widths", width) for width in widths)
-        self.residual = residual
+        self.residual = plain(residual)
         self.head_initializer = keras.initializers.get(head_initializer)
         common = {"trainable": self.trainable, "dtype": self.dtype_policy}
         self.whiten = WhiteningConv2D(

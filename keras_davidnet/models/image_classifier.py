@@ -15,6 +15,7 @@ from keras_davidnet._checks import (
     check_images,
     check_not_negative,
     check_numbers,
+    plain,
 )
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.initializers import clone_initializer
@@ -80,7 +81,7 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
             "input_shape", input_shape, self.smallest
         )
         channels = self.image_shape[2]
-        self.include_top = include_top
+        self.include_top = plain(include_top)
         self.mean = tuple(check_numbers("mean", mean))
         self.std = tuple(check_numbers("std", std))
         if not len(self.mean) == len(self.std) == channels:

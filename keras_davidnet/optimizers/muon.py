@@ -11,6 +11,7 @@ from keras_davidnet._checks import (
     check_momentum,
     check_not_negative,
     check_numbers,
+    plain,
 )
 
 
@@ -86,7 +87,7 @@ class Muon(keras.optimizers.Optimizer):
             learning_rate = check_not_negative("learning_rate", learning_rate)
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum = check_momentum("momentum", momentum)
-        self.nesterov = nesterov
+        self.nesterov = plain(nesterov)
         self.ns_steps = check_count("ns_steps", ns_steps)
         self.ns_coefficients = tuple(
             check_numbers("ns_coefficients", ns_coefficients)
@@ -96,7 +97,7 @@ class Muon(keras.optimizers.Optimizer):
                 "`ns_coefficients` must be three numbers. "
                 f"Received: ns_coefficients={ns_coefficients}"
             )
-        self.normalize_weights = normalize_weights
+        self.normalize_weights = plain(normalize_weights)
 
     def build(self, variables):
         if self.built:

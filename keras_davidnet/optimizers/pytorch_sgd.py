@@ -9,6 +9,7 @@ from keras import ops
 from keras_davidnet._checks import (
     check_momentum,
     check_not_negative,
+    plain,
 )
 
 
@@ -62,7 +63,7 @@ class PyTorchSGD(keras.optimizers.Optimizer):
             learning_rate = check_not_negative("learning_rate", learning_rate)
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.momentum = check_momentum("momentum", momentum)
-        self.nesterov = nesterov
+        self.nesterov = plain(nesterov)
         self.coupled_weight_decay = check_not_negative(
             "weight_decay", weight_decay
         )

@@ -4,9 +4,7 @@ import inspect
 import re
 from typing import Any
 
-import numpy as np
-
-from keras_davidnet._checks import check_count, check_fraction, is_number
+from keras_davidnet._checks import check_count, check_fraction, is_number, plain
 from keras_davidnet.layers.augmentation import get_augmentation
 from keras_davidnet.recipes import Recipe
 
@@ -49,14 +47,13 @@ class Argument:
 
     def __init__(self, name: str, given: Any, default: Any = None):
         self.name = name
-        given = given.tolist() if isinstance(given, np.ndarray) else given
+        given = plain(given)
         sequence = isinstance(default, list | tuple)
         self._range = isinstance(given, tuple) and not sequence
         self._choices = isinstance(given, list) and (
             not sequence or all(isinstance(v, list | tuple) for v in given)
         )
         values = given if self._range or self._choices else [given]
-        values = [v.item() if isinstance(v, np.generic) else v for v in values]
         if isinstance(default, float):
             values = [float(v) if is_number(v) else v for v in values]
         self.values = values
