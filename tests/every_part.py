@@ -54,6 +54,13 @@ def prelu():
     )
 
 
+def low_rank_conv_bn(dtype):
+    layer = ConvBN(4, dtype=dtype)
+    layer.build((None, 16, 16, 3))
+    layer.conv.enable_lora(2)
+    return [layer]
+
+
 def two_blocks(dtype):
     pool = keras.layers.Conv2D(4, 3, 2, padding="same", name="halve")
     return [ResBlock(4, pool=pool, dtype=dtype) for _ in range(2)]
@@ -74,6 +81,7 @@ LAYERS = {
     ],
     "res_block_half": lambda dtype: [ResBlock(4, pool=Half(), dtype=dtype)],
     "res_block_frozen": half_frozen_block,
+    "conv_bn_lora": low_rank_conv_bn,
     "two_blocks": two_blocks,
     "conv_group": lambda dtype: [ConvGroup(4, dtype=dtype)],
     "conv_group_prelu": lambda dtype: [
@@ -107,6 +115,18 @@ def thawed_head(dtype):
     return net
 
 
+def low_rank_head(dtype):
+    net = small(DavidNet, dtype, width=1)
+    net.linear.enable_lora(2, lora_alpha=4)
+    return net
+
+
+def softmax_head(dtype):
+    net = small(DavidNet, dtype, width=1, logit_scale=1)
+    net.linear.activation = keras.activations.softmax
+    return net
+
+
 def float32_head(dtype):
     net = small(DavidNet, dtype, width=1)
     net.linear.dtype_policy = "float32"
@@ -124,6 +144,8 @@ NETS = {
     "davidnet_frozen": frozen_net,
     "davidnet_thawed": thawed_head,
     "davidnet_float32_head": float32_head,
+    "davidnet_lora": low_rank_head,
+    "davidnet_softmax": softmax_head,
     "davidnet_odd": lambda dtype: small(
         DavidNet, dtype, width=1, augmentation=keras.layers.GaussianNoise(0.1)
     ),

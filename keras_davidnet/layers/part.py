@@ -62,7 +62,7 @@ class Part:
       no effect.
     - The config has what was set on sublayers later, as `"sublayers"`:
       whether they are trainable and their dtype policies, quantised ones
-      included, where these are not those of the layer around them.
+      included, where these are not those of the layer around them, and LoRA.
     """
 
     def __setattr__(self, name, value):
@@ -91,6 +91,9 @@ class Part:
                 changed["dtype"] = keras.dtype_policies.serialize(
                     layer.dtype_policy
                 )
+            if getattr(layer, "lora_enabled", False):
+                changed["lora_rank"] = layer.lora_rank
+                changed["lora_alpha"] = layer.lora_alpha
             if changed:
                 sublayers[path] = changed
         return {**config, "sublayers": sublayers} if sublayers else config
@@ -108,7 +111,17 @@ class Part:
                 policy = keras.dtype_policies.get(changed["dtype"])
                 if policy != layer.dtype_policy:
                     layer.dtype_policy = policy
+            if "lora_rank" in changed:
+                _enable_lora(layer, changed["lora_rank"], changed["lora_alpha"])
         return part
+
+
+def _enable_lora(layer, rank, alpha):
+    if layer.built:
+        layer.enable_lora(rank, lora_alpha=alpha)
+    else:
+        # `build` does it.
+        layer.lora_rank, layer.lora_alpha = rank, alpha
 
 
 def _sublayers(layer, path: str = "") -> Iterator[tuple]:

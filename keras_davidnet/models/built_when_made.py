@@ -1,5 +1,6 @@
 """A net is built at the end of its construction, no sooner."""
 
+import contextlib
 import inspect
 
 import keras
@@ -16,6 +17,13 @@ class BuiltWhenMade(type(keras.Model)):
     def __call__(cls, *args, **kwargs):
         net = super().__call__(*args, **kwargs)
         net.build(net.input_shape)
+        if not all(layer.built for layer in net.layers):
+            # A subclass has more.  If its call cannot be traced, the first
+            # images build them, as in any model.
+            with contextlib.suppress(Exception):
+                keras.Operation.compute_output_spec(
+                    net, keras.KerasTensor(net.input_shape)
+                )
         return net
 
     @property

@@ -20,9 +20,10 @@ from keras_davidnet.optimizers.grouped import members
 class Classifier(FittedModel):
     """A model with a loss, an optimizer and a rate of its own.
 
-    A subclass has `num_classes`, `include_top` and `label_smoothing`, as
-    `ImageClassifier` explains them, and `default_optimizer(steps_per_epoch,
-    epochs, batch_size)`; and it gives the logits.
+    A subclass has `num_classes`, `include_top`, with it the head `linear`, and
+    `label_smoothing`, as `ImageClassifier` explains them, and
+    `default_optimizer(steps_per_epoch, epochs, batch_size)`; and it gives the
+    logits.
     """
 
     # Whether loss and rates are the model's own; `compile` decides.
@@ -119,6 +120,14 @@ class Classifier(FittedModel):
         # The user may have given the optimizer another rate since.
         return self._rates is not None and self._rates == rate_configs(
             self.optimizer
+        )
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether there is a head and nobody gave it an activation."""
+        return (
+            self.include_top
+            and self.linear.activation is keras.activations.linear
         )
 
     def keep_rates(self):

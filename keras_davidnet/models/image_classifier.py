@@ -1,6 +1,5 @@
 """The shell that all nets of this family share, from raw images to logits."""
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -140,14 +139,6 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         return (None, *self.image_shape)
 
     @property
-    def gives_logits(self) -> bool:
-        """Whether there is a head and nobody gave it an activation."""
-        return (
-            self.include_top
-            and self.linear.activation is keras.activations.linear
-        )
-
-    @property
     def views(self) -> str | None:
         return self._views
 
@@ -185,13 +176,6 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
             shape = build_any(layer, shape)
         if self.include_top:
             build_any(self.linear, build_any(self.pool, shape))
-        if not all(layer.built for layer in self.layers):
-            # A subclass has more.  If its call cannot be traced, the first
-            # images build them, as in any model.
-            with contextlib.suppress(Exception):
-                keras.Operation.compute_output_spec(
-                    self, keras.KerasTensor(input_shape)
-                )
 
     def call(self, images, training=False):
         check_not_named(images)
@@ -224,7 +208,7 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         return shape
 
     def get_config(self) -> dict:
-        return {
+        config = {
             **super().get_config(),
             "num_classes": self.num_classes,
             "input_shape": self.image_shape,
@@ -239,13 +223,24 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
             "label_smoothing": self.label_smoothing,
             "views": self.views,
         }
+        if self.include_top and not self.gives_logits:
+            config["head_activation"] = keras.activations.serialize(
+                self.linear.activation
+            )
+        return config
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        check_config(cls, config)
         config = dict(config)
+        activation = config.pop("head_activation", None)
+        check_config(cls, config)
         if isinstance(config.get("augmentation"), dict):
             config["augmentation"] = keras.layers.deserialize(
                 config["augmentation"], custom_objects
             )
-        return super().from_config(config, custom_objects=custom_objects)
+        net = super().from_config(config, custom_objects=custom_objects)
+        if activation is not None:
+            net.linear.activation = keras.activations.deserialize(
+                activation, custom_objects
+            )
+        return net
