@@ -121,6 +121,14 @@ def low_rank_head(dtype):
     return net
 
 
+def other_values_inside(dtype):
+    net = small(DavidNet, dtype, width=1)
+    net.prep.drop.rate = 0.5
+    net.layer1.conv.bn.epsilon = 0.25
+    net.layer1.res1.bn.momentum = 0.75
+    return net
+
+
 def softmax_head(dtype):
     net = small(DavidNet, dtype, width=1, logit_scale=1)
     net.linear.activation = keras.activations.softmax
@@ -145,6 +153,7 @@ NETS = {
     "davidnet_thawed": thawed_head,
     "davidnet_float32_head": float32_head,
     "davidnet_lora": low_rank_head,
+    "davidnet_values": other_values_inside,
     "davidnet_softmax": softmax_head,
     "davidnet_odd": lambda dtype: small(
         DavidNet, dtype, width=1, augmentation=keras.layers.GaussianNoise(0.1)
@@ -198,6 +207,7 @@ def description(model: keras.Model) -> list:
             type(layer).__name__,
             layer.trainable,
             layer.dtype_policy.name,
+            [getattr(layer, n, None) for n in ("rate", "epsilon", "momentum")],
             [w.path.partition("/")[2] for w in layer.weights],
         ]
         for layer in model._flatten_layers()

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 import keras
 
+# What a sublayer has of the part around it, and the part's name for it.
+_HANDED_ON = {"momentum": "momentum", "epsilon": "epsilon", "rate": "dropout"}
+
 
 def clone_layer(layer):
     """Copies a layer, its weights included, so that no two parts share one.
@@ -61,8 +64,9 @@ class Part:
       most of them are handed on to sublayers, where a later value would have
       no effect.
     - The config has what was set on sublayers later, as `"sublayers"`:
-      whether they are trainable and their dtype policies, quantised ones
-      included, where these are not those of the layer around them, and LoRA.
+      whether they are trainable, their dtype policies, quantised ones
+      included, momentum, epsilon and rate, where these are not those of the
+      layer around them, and LoRA.
     """
 
     def __setattr__(self, name, value):
@@ -81,16 +85,19 @@ class Part:
         config = super().get_config()
         sublayers = {}
         for path, parent, layer in _sublayers(self):
-            # Without weights neither has an effect.
-            if layer.built and not layer.weights:
-                continue
             changed = {}
-            if layer.trainable != parent.trainable:
-                changed["trainable"] = layer.trainable
-            if layer.dtype_policy != parent.dtype_policy:
-                changed["dtype"] = keras.dtype_policies.serialize(
-                    layer.dtype_policy
-                )
+            for name, argument in _HANDED_ON.items():
+                value = getattr(layer, name, None)
+                if value != getattr(parent, argument, value):
+                    changed[name] = value
+            # Without weights these have no effect.
+            if layer.weights or not layer.built:
+                if layer.trainable != parent.trainable:
+                    changed["trainable"] = layer.trainable
+                if layer.dtype_policy != parent.dtype_policy:
+                    changed["dtype"] = keras.dtype_policies.serialize(
+                        layer.dtype_policy
+                    )
             if getattr(layer, "lora_enabled", False):
                 changed["lora_rank"] = layer.lora_rank
                 changed["lora_alpha"] = layer.lora_alpha
@@ -111,6 +118,8 @@ class Part:
                 policy = keras.dtype_policies.get(changed["dtype"])
                 if policy != layer.dtype_policy:
                     layer.dtype_policy = policy
+            for name in _HANDED_ON.keys() & changed.keys():
+                setattr(layer, name, changed[name])
             if "lora_rank" in changed:
                 _enable_lora(layer, changed["lora_rank"], changed["lora_alpha"])
         return part
