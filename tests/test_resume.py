@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from keras_davidnet import (
+    ConvBN,
     DavidNet,
     DecoupledWeightDecay,
     PiecewiseLinear,
@@ -267,6 +268,37 @@ def test_state_of_another_run(state, message, change):
     with pytest.raises(ValueError, match=expected):
         train_on(state, **change)
     assert state.read_bytes() == written
+
+
+@pytest.mark.parametrize("kind", ["arrays", "batches", "a stock model's"])
+def test_no_fold_takes_the_state_of_another(tmp_path, kind):
+    def train(fold, path):
+        x, y = IMAGES[fold], LABELS[fold]
+        dataset = make_dataset(x, y, 4, training=True)
+        if kind == "a stock model's":
+            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+            model = keras.Sequential(
+                [keras.Input(x.shape[1:]), ConvBN(2), keras.layers.Flatten()]
+            )
+            model.compile(sgd(schedule=None), loss)
+            callback = Resume(path, dataset)
+        else:
+            model = DavidNet(num_classes=3, width=1)
+            model.compile(sgd(schedule=None))
+            callback = Resume(path)
+        data = (x, y) if kind == "arrays" else (dataset,)
+        model.fit(*data, epochs=1, callbacks=[callback], verbose=0)
+        return model.optimizer.iterations
+
+    half = len(IMAGES) // 2
+    folds = slice(half), slice(half, 2 * half)
+    # They differ in what they hold alone.
+    assert len(IMAGES[folds[0]]) == len(IMAGES[folds[1]])
+    steps = [train(fold, tmp_path / f"{fold.start}.npz") for fold in folds]
+    assert steps[0] == steps[1] > 0
+    assert train(folds[0], tmp_path / "None.npz") == steps[0]
+    with pytest.raises(ValueError, match="this run.*data.checksum: .*Receiv"):
+        train(folds[1], tmp_path / "None.npz")
 
 
 @pytest.mark.skipif(

@@ -6,7 +6,11 @@ import pathlib
 import keras
 from keras import ops
 
-from keras_davidnet.callbacks.run import describe_run, differences
+from keras_davidnet.callbacks.run import (
+    describe_data,
+    describe_run,
+    differences,
+)
 from keras_davidnet.callbacks.state_file import (
     read_arrays,
     read_state,
@@ -37,7 +41,9 @@ class Resume(keras.callbacks.Callback):
 
     The file names the run that it belongs to: the classes and configs of model
     and optimizer, without seeds and the value of the learning rate, the
-    precision, every variable, and the plan of the dataset.
+    precision, every variable, the images and labels, and the plan of the
+    dataset.  Streams but those of `make_dataset`, and data that a model of
+    another package is fitted on without `dataset`, are not known.
 
     Args:
         path: Of the file, an `.npz`.  Its folder is made if need be.  Remove
@@ -72,6 +78,11 @@ class Resume(keras.callbacks.Callback):
             )
         self.path = pathlib.Path(path)
         self.dataset = dataset
+        self._data = None
+
+    def on_data(self, x, y):
+        """Tells what `fit` trains on, as the models of this package do."""
+        self._data = describe_data(x, y)
 
     def on_train_begin(self, logs=None):
         steps = self.params["steps"]
@@ -81,6 +92,8 @@ class Resume(keras.callbacks.Callback):
                 f"{len(self.dataset)} batches: leave out `steps_per_epoch`, "
                 f"and fit that dataset. Received: {steps} steps per epoch"
             )
+        if self._data is None and self.dataset is not None:
+            self.on_data(self.dataset, None)
         self._state, self._history = None, {}
         self._run, self._theirs = None, None
         if not self.path.exists():
@@ -141,6 +154,7 @@ class Resume(keras.callbacks.Callback):
 
     def _describe_run(self):
         run = describe_run(self.model, self._variables())
+        run["data"] = self._data
         if self.dataset is not None:
             plan = self.dataset.plan
             run["dataset"] = {

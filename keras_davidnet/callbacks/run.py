@@ -3,8 +3,13 @@
 import json
 import re
 import reprlib
+import zlib
 
 import keras
+import numpy as np
+
+from keras_davidnet._checks import as_array
+from keras_davidnet.datasets.batches import Batches
 
 # Keras numbers the names that it makes up, anew in every program.
 _NUMBER = re.compile(r"_\d+(?=[/_]|$)")
@@ -38,6 +43,19 @@ def describe_run(model: keras.Model, variables: list) -> dict:
     )
     # The rates of a default compile() follow the length of each `fit`.
     return _without_rates(run) if getattr(model, "own_rates", False) else run
+
+
+def describe_data(x, y) -> dict | None:
+    """Shape and checksum of images and labels; None for other streams."""
+    if isinstance(x, Batches):
+        x, y = x.images, x.labels
+    if not (hasattr(x, "shape") and hasattr(y, "shape")):
+        return None
+    checksum = 0
+    for array in (x, y):
+        array = np.ascontiguousarray(as_array("x", array))
+        checksum = zlib.crc32(array.view("uint8"), checksum)
+    return {"shape": list(x.shape), "checksum": checksum}
 
 
 def differences(theirs, ours, name: str = "") -> list[str]:

@@ -13,6 +13,7 @@ from keras_davidnet._checks import (
     check_raw,
 )
 from keras_davidnet._distribution import scope
+from keras_davidnet.callbacks.resume import Resume
 from keras_davidnet.datasets import Batches
 from keras_davidnet.datasets.plan import FollowEpoch
 from keras_davidnet.models.annealing import Annealing
@@ -80,6 +81,9 @@ class FittedModel(keras.Model):
                 )
             ours.append(FollowEpoch(x))
             shuffle = False
+        for callback in keras.tree.flatten(callbacks or []):
+            if isinstance(callback, Resume):
+                callback.on_data(x, y)
         self._build_optimizer()
         self._fitting = True
         try:
