@@ -137,6 +137,12 @@ def test_freezing_a_part_holds_it(trained, folder, name):
     assert any(changed)
 
 
+@pytest.mark.parametrize("part", [ConvBN(4), ResBlock(4), ConvGroup(4)])
+def test_what_was_left_alone_is_not_in_the_config(part):
+    part.build((None, 16, 16, 3))
+    assert "sublayers" not in part.get_config()
+
+
 def test_one_layer_given_twice_is_copied():
     pool = keras.layers.Conv2D(4, 3, strides=2)
     pool.build((None, 16, 16, 4))

@@ -85,11 +85,13 @@ class Part:
         config = super().get_config()
         sublayers = {}
         for path, parent, layer in _sublayers(self):
-            changed = {}
-            for name, argument in _HANDED_ON.items():
-                value = getattr(layer, name, None)
-                if value != getattr(parent, argument, value):
-                    changed[name] = value
+            changed = {
+                name: getattr(layer, name)
+                for name, argument in _HANDED_ON.items()
+                if hasattr(layer, name)
+                and hasattr(parent, argument)
+                and getattr(layer, name) != getattr(parent, argument)
+            }
             # Without weights these have no effect.
             if layer.weights or not layer.built:
                 if layer.trainable != parent.trainable:
