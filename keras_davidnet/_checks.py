@@ -1,4 +1,4 @@
-"""Checks of arguments and of arrays.
+"""Checks of arguments.
 
 They accept NumPy scalars and return Python ones, so that configs stay
 JSON-serializable.  Booleans are not numbers here.
@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 
-import keras
 import numpy as np
 
 
@@ -128,129 +127,3 @@ def is_number(value, kind: type = Real) -> bool:
 
 def _too_small(sizes, smallest):
     return any(size is not None and size < smallest for size in sizes)
-
-
-def describe(name: str, array) -> str:
-    """`name=value` for a message; of an array its type and its range."""
-    if not hasattr(array, "shape"):
-        return f"{name}={array!r}"
-    text = f"{name}={array.dtype} array of shape {tuple(array.shape)}"
-    if isinstance(array, np.ndarray) and array.size and _is_real(array):
-        text += f", from {array.min()} to {array.max()}"
-    return text
-
-
-def _is_real(array):
-    try:
-        dtype = keras.backend.standardize_dtype(array.dtype)
-    except ValueError:
-        return False
-    return dtype.startswith(("int", "uint", "float", "bfloat"))
-
-
-def check_real(name: str, array) -> None:
-    """Raises a ValueError unless the dtype is one of real numbers."""
-    if not _is_real(array):
-        raise ValueError(
-            f"`{name}` must hold integers or floats. "
-            f"Received: {describe(name, array)}"
-        )
-
-
-def check_finite(name: str, array: np.ndarray) -> tuple[float, float]:
-    """The smallest and the largest number; or a ValueError."""
-    check_real(name, array)
-    if not array.size:
-        raise ValueError(
-            f"`{name}` must not be empty. Received: {describe(name, array)}"
-        )
-    # Both are NaN if any number is, and these two passes need no memory.
-    low, high = float(array.min()), float(array.max())
-    if not np.isfinite([low, high]).all():
-        raise ValueError(
-            f"`{name}` must hold finite numbers, neither NaN nor infinity. "
-            f"Received: {describe(name, array)}"
-        )
-    return low, high
-
-
-def check_images(name: str, images, channels: int, smallest: int) -> None:
-    """Raises a ValueError unless shape and dtype are those of such images.
-
-    `images` may be symbolic.  A size or a rank that is unknown passes.
-    """
-    shape = getattr(images, "shape", ())
-    # TensorFlow's shape of unknown rank.
-    if getattr(shape, "rank", 0) is None:
-        return
-    if (
-        len(shape) != 4
-        or shape[3] not in (channels, None)
-        or any(isinstance(s, int) and s < smallest for s in shape[1:3])
-    ):
-        raise ValueError(
-            "The model takes images of shape (batch, height, width, "
-            f"{channels}), at least {smallest} pixels high and wide. "
-            f"Received: {describe(name, images)}"
-        )
-    check_real(name, images)
-
-
-def check_raw(name: str, images: np.ndarray, low: float, high: float) -> None:
-    """Raises a ValueError unless these can be raw images in 0..255."""
-    # Whole numbers up to 1 are raw images, almost or wholly black.
-    if low >= -1 and high <= 1 and (images % 1).any():
-        raise ValueError(
-            "The model takes raw images in 0..255 and normalises them itself, "
-            "and these have been scaled. Give it the images as they were, or "
-            "build it with the `mean` and `std` of these divided by 255. "
-            f"Received: {describe(name, images)}"
-        )
-
-
-def check_label_shape(name: str, labels) -> None:
-    """Raises a ValueError unless these can be sparse labels."""
-    shape = getattr(labels, "shape", None)
-    if getattr(shape, "rank", 0) is None:
-        return
-    if shape is None or not (len(shape) == 1 or tuple(shape[1:]) == (1,)):
-        raise ValueError(
-            "The model's own loss takes sparse labels, one integer per image, "
-            "of shape (batch,) or (batch, 1). For other labels, give "
-            "compile() a loss, such as "
-            "keras.losses.CategoricalCrossentropy(from_logits=True) for "
-            f"one-hot ones. Received: {describe(name, labels)}"
-        )
-
-
-def check_labels(name: str, labels, images, num_classes: int) -> None:
-    """Raises a ValueError unless these are sparse labels of the images."""
-    check_label_shape(name, labels)
-    if len(labels) != len(images):
-        raise ValueError(
-            "There must be as many labels as images. "
-            f"Received: {len(images)} images, {describe(name, labels)}"
-        )
-    # Labels of two classes may be booleans.
-    if labels.dtype == "bool":
-        labels = labels.astype("uint8")
-    low, high = check_finite(name, labels)
-    if low < 0 or high >= num_classes or (labels % 1).any():
-        raise ValueError(
-            f"Labels must be integers in 0..{num_classes - 1}. "
-            f"Received: {describe(name, labels)}"
-        )
-
-
-def as_array(name: str, array) -> np.ndarray:
-    """NumPy's array of what is one in another library; or a TypeError."""
-    if isinstance(array, np.ndarray):
-        return array
-    if keras.ops.is_tensor(array):
-        return keras.ops.convert_to_numpy(array)
-    if not hasattr(array, "__array__"):
-        raise TypeError(
-            f"`{name}` must be an array. "
-            f"Received: {name}=... of type {type(array).__name__}"
-        )
-    return np.asarray(array)

@@ -8,7 +8,7 @@ import zlib
 import keras
 import numpy as np
 
-from keras_davidnet._checks import as_array
+from keras_davidnet._array_checks import as_array
 from keras_davidnet.datasets.batches import Batches
 
 # Keras numbers the names that it makes up, anew in every program.

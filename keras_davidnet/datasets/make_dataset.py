@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from keras_davidnet._checks import check_count, check_finite
+from keras_davidnet._array_checks import check_finite
+from keras_davidnet._checks import check_count
 from keras_davidnet.datasets.batches import Batches
 from keras_davidnet.datasets.plan import EpochPlan
 

@@ -7,12 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_davidnet._checks import (
-    check_count,
-    check_finite,
-    check_not_negative,
-    describe,
-)
+from keras_davidnet._array_checks import check_finite, describe
+from keras_davidnet._checks import check_count, check_not_negative
 from keras_davidnet.initializers import clone_initializer
 from keras_davidnet.layers.part import Part
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_davidnet._checks import check_label_shape
+from keras_davidnet._array_checks import check_label_shape
 from keras_davidnet._distribution import check_strategy
 from keras_davidnet.models.annealing import rate_configs
 from keras_davidnet.models.fitting import FittedModel

@@ -5,7 +5,7 @@ import contextlib
 import keras
 import numpy as np
 
-from keras_davidnet._checks import (
+from keras_davidnet._array_checks import (
     as_array,
     check_finite,
     check_images,

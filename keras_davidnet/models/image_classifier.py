@@ -6,12 +6,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_davidnet._array_checks import check_images
 from keras_davidnet._checks import (
     check_config,
     check_count,
     check_fraction,
     check_image_shape,
-    check_images,
     check_not_negative,
     check_numbers,
     plain,
