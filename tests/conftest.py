@@ -19,6 +19,15 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
+# What is computed is under test, not how fast: JAX spends most of its time on
+# optimizations of nets that run for a few steps.
+if os.environ.get("KERAS_BACKEND") == "jax":
+    os.environ.setdefault(
+        "XLA_FLAGS",
+        "--xla_backend_optimization_level=0"
+        " --xla_llvm_disable_expensive_passes=true",
+    )
+
 import keras
 import numpy as np
 import pytest
