@@ -123,16 +123,13 @@ class Part:
             for name in _HANDED_ON.keys() & changed.keys():
                 setattr(layer, name, changed[name])
             if "lora_rank" in changed:
-                _enable_lora(layer, changed["lora_rank"], changed["lora_alpha"])
+                rank, alpha = changed["lora_rank"], changed["lora_alpha"]
+                if layer.built:
+                    layer.enable_lora(rank, lora_alpha=alpha)
+                else:
+                    # `build` does it.
+                    layer.lora_rank, layer.lora_alpha = rank, alpha
         return part
-
-
-def _enable_lora(layer, rank, alpha):
-    if layer.built:
-        layer.enable_lora(rank, lora_alpha=alpha)
-    else:
-        # `build` does it.
-        layer.lora_rank, layer.lora_alpha = rank, alpha
 
 
 def _sublayers(layer, path: str = "") -> Iterator[tuple]:

@@ -81,7 +81,8 @@ class FittedModel(keras.Model):
                 )
             ours.append(FollowEpoch(x))
             shuffle = False
-        for callback in keras.tree.flatten(callbacks or []):
+        callbacks = keras.tree.flatten(callbacks or [])
+        for callback in callbacks:
             if isinstance(callback, Resume):
                 callback.on_data(x, y)
         self._build_optimizer()
@@ -93,7 +94,7 @@ class FittedModel(keras.Model):
                 batch_size,
                 epochs,
                 verbose,
-                keras.tree.flatten([ours, callbacks or []]),
+                [*ours, *callbacks],
                 validation_split,
                 _unmoved(validation_data),
                 shuffle,

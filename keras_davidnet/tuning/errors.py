@@ -86,7 +86,7 @@ def check_objective(model, batch, validation_data, callbacks):
         if isinstance(
             objective, keras_tuner.Objective
         ) and not objective.has_value(logs):
-            raise keras_tuner.errors.FatalValueError(
+            raise FatalValueError(
                 f"`objective` must be one of {sorted(logs)}, which `fit` "
                 "reports; those of validation need `validation_data`. "
                 f"Received: objective={objective}"
