@@ -3,20 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import reference
+from searches import MARKS, keras_tuner, narrow
 
 from keras_davidnet import Resume, datasets
 
-keras_tuner = pytest.importorskip("keras_tuner", reason="the extra `tuner`")
-from keras_davidnet.tuning import DavidNetHyperModel  # noqa: E402
-
-# KerasTuner 1.4.8 calls both.
-pytestmark = [
-    pytest.mark.extra,
-    pytest.mark.filterwarnings(
-        "ignore:currentThread:DeprecationWarning",
-        "ignore:getName:DeprecationWarning",
-    ),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture
@@ -30,20 +22,14 @@ def search(data, tmp_path):
 
     def run(*args, tuner=None, space=None, **kwargs):
         one = keras_tuner.RandomSearch(
-            DavidNetHyperModel(
+            narrow(
                 **{
-                    "width": 1,
                     "peak": 0.1,
                     "warmup": 0.25,
                     "decay": "coupled",
                     "weight_decay": 1e-3,
-                    "dropout": 0.0,
                     "label_smoothing": 0.0,
-                    "augmentation": "none",
-                    "batch_size": 16,
                     "epochs": 2,
-                    "num_classes": 2,
-                    "input_shape": (8, 8, 3),
                     **(space or {}),
                 }
             ),
@@ -74,9 +60,8 @@ class Seen(keras.callbacks.Callback):
 def cross_entropy(model, x, y):
     """The mean over the images, by NumPy."""
     logits = model.predict(x, verbose=0).astype("float64")
-    logits -= logits.max(axis=1, keepdims=True)
-    log_sum = np.log(np.exp(logits).sum(axis=1))
-    return np.mean(log_sum - logits[np.arange(len(y)), y])
+    log_p = reference.log_softmax(logits)
+    return -np.mean(log_p[np.arange(len(y)), y])
 
 
 @pytest.mark.parametrize("smoothing", [0.0, (0.1, 0.2)])
@@ -174,7 +159,7 @@ def test_class_weight(search, data):
 )
 def test_what_ends_a_search(search, arguments, message):
     with pytest.raises(keras_tuner.errors.FatalError, match=message):
-        search(callbacks=arguments.pop("callbacks", [Seen()]), **arguments)
+        search(**{"callbacks": [Seen()], **arguments})
 
 
 def test_data_that_end_a_search(search, data):

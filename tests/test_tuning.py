@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from ports import free_port
+from searches import MARKS, keras_tuner, narrow
 
 from keras_davidnet import (
     DavidNet,
@@ -20,21 +21,9 @@ from keras_davidnet import (
     datasets,
     recipes,
 )
+from keras_davidnet.tuning import DavidNetHyperModel, RecipeHyperModel
 
-keras_tuner = pytest.importorskip("keras_tuner", reason="the extra `tuner`")
-from keras_davidnet.tuning import (  # noqa: E402
-    DavidNetHyperModel,
-    RecipeHyperModel,
-)
-
-# KerasTuner 1.4.8 calls both.
-pytestmark = [
-    pytest.mark.extra,
-    pytest.mark.filterwarnings(
-        "ignore:currentThread:DeprecationWarning",
-        "ignore:getName:DeprecationWarning",
-    ),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture
@@ -45,22 +34,6 @@ def data(rng):
         -1, 1, 1, 1
     )
     return images.astype("uint8"), labels
-
-
-def narrow(**ranges):
-    """The smallest trials."""
-    return DavidNetHyperModel(
-        **{
-            "width": 1,
-            "dropout": 0.0,
-            "augmentation": "none",
-            "batch_size": 16,
-            "epochs": 1,
-            "num_classes": 2,
-            "input_shape": (8, 8, 3),
-            **ranges,
-        }
-    )
 
 
 def values_of(hypermodel):
