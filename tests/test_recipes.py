@@ -1,3 +1,6 @@
+import json
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -44,6 +47,22 @@ def test_defaults_are_the_published_numbers():
     assert optimizer.momentum == 0.9
     assert optimizer.nesterov
     assert optimizer.coupled_weight_decay == 5e-4
+
+
+def test_measured_is_what_the_runs_gave():
+    root = pathlib.Path(__file__).parents[1]
+    (measured,) = recipes.get("airbench94_muon").measured
+    folder = root / measured.source.removesuffix(".md")
+    runs = [json.loads(p.read_text()) for p in folder.glob("seed-*.json")]
+    assert len(runs) == measured.runs
+    accuracy = [run["accuracy"]["mirror_translate"] for run in runs]
+    plain = [run["accuracy"]["plain"] for run in runs]
+    assert round(float(np.mean(accuracy)), 4) == measured.accuracy
+    assert round(float(np.std(accuracy, ddof=1)), 4) == measured.std
+    assert round(float(np.mean(plain)), 4) == measured.plain_accuracy
+    # The run that had the machine nearly to itself.
+    least = min(run["seconds"]["training"] for run in runs)
+    assert round(least) == measured.seconds
 
 
 def test_equals_the_summed_loss_of_the_published_code(rng):
