@@ -14,6 +14,7 @@ from keras_davidnet import (
 )
 from keras_davidnet.layers.batch_norm import FusedBatchNormalization
 from keras_davidnet.layers.dropout import IntegerDropout
+from keras_davidnet.layers.max_pool import FastMaxPooling2D
 
 
 def scrambled(layer, rng):
@@ -322,9 +323,10 @@ def fused_and_stock(shape, rng, **arguments):
 
 
 @SCALE_AND_CENTER
+@pytest.mark.parametrize("shape", [(4, 5, 6, 3), (1, 1, 1, 3)])
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_fused_batch_normalization_is_kerass(rng, dtype, scale, center):
-    images = rng.normal(2, 3, (4, 5, 6, 3)).astype("float32")
+def test_fused_batch_normalization_is_kerass(rng, dtype, shape, scale, center):
+    images = rng.normal(2, 3, shape).astype("float32")
     fused, stock = fused_and_stock(
         images.shape, rng, dtype=dtype, scale=scale, center=center
     )
@@ -377,6 +379,65 @@ def test_gradients_of_fused_batch_normalization(rng, scale, center):
         np.testing.assert_allclose(
             b - a, step, rtol=0, atol=1e-5 * np.abs(step).max() + 1e-5
         )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("window", [2, (3, 1)])
+def test_fast_max_pooling_and_its_gradient(rng, dtype, window):
+    # Whole numbers: many windows have their largest value more than once.
+    images = rng.integers(-3, 4, (3, 7, 8, 2)).astype("float32")
+    scale = keras.layers.EinsumDense(
+        "bhwc,hwc->bhwc", (7, 8, 2), kernel_initializer="ones"
+    )
+    pool = FastMaxPooling2D(window, dtype=dtype)
+    model = keras.Sequential([keras.Input((7, 8, 2)), scale, pool])
+    pooled = np.asarray(model.predict(images, verbose=0), "float32")
+
+    height, width = (window, window) if window == 2 else window
+    expected = np.zeros((3, 7 // height, 8 // width, 2), "float32")
+    # Of the sum over the outputs: the first of the largest values counts.
+    gradient = np.zeros((7, 8, 2), "float32")
+    for index in np.ndindex(expected.shape):
+        b, i, j, c = index
+        rows, columns = i * height, j * width
+        values = images[b, rows : rows + height, columns : columns + width, c]
+        expected[index] = values.max()
+        k, m = np.unravel_index(values.argmax(), values.shape)
+        gradient[rows + k, columns + m, c] += values.max()
+    np.testing.assert_array_equal(pooled, expected)
+    model.compile(
+        keras.optimizers.SGD(1.0), lambda _, outputs: keras.ops.sum(outputs)
+    )
+    model.train_on_batch(images, expected)
+    np.testing.assert_array_equal(1 - model.get_weights()[0], gradient)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "tensorflow",
+    reason="TensorFlow's own pooling passes over them",
+)
+def test_fast_max_pooling_shows_what_is_not_a_number():
+    images = np.zeros((4, 2, 2, 1), "float32")
+    images.reshape(4, 4)[range(4), range(4)] = np.nan
+    assert np.isnan(numpy(FastMaxPooling2D(2)(images))).all()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"pool_size": 3, "strides": 2},
+        {"pool_size": 2, "padding": "same"},
+        {"pool_size": 2, "data_format": "channels_first"},
+    ],
+)
+def test_fast_max_pooling_is_kerass_with_other_windows(rng, arguments):
+    if keras.backend.backend() == "tensorflow" and "data_format" in arguments:
+        pytest.skip("TensorFlow pools no channels_first on a CPU")
+    images = rng.normal(size=(2, 7, 7, 3)).astype("float32")
+    np.testing.assert_array_equal(
+        numpy(FastMaxPooling2D(**arguments)(images)),
+        numpy(keras.layers.MaxPooling2D(**arguments)(images)),
+    )
 
 
 def test_integer_dropout_keeps_each_element_at_its_rate_alone():

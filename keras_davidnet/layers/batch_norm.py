@@ -1,38 +1,87 @@
-"""Batch normalization by TensorFlow's fused kernel, where there is one."""
+"""Batch normalization by the backend's fused kernel, where there is one."""
 
 import keras
+from keras import ops
 
-TENSORFLOW = keras.backend.backend() == "tensorflow"
-if TENSORFLOW:
+BACKEND = keras.backend.backend()
+if BACKEND == "tensorflow":
     import tensorflow as tf
+
+    def synchronized() -> bool:
+        return tf.distribute.get_strategy().num_replicas_in_sync > 1
+
+    def normalize(inputs, gamma, beta, epsilon):
+        """The outputs, and the mean and variance of each channel."""
+        channels = inputs.shape[-1]
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.ones(channels) if gamma is None else gamma,
+            offset=tf.zeros(channels) if beta is None else beta,
+            mean=[],
+            variance=[],
+            epsilon=epsilon,
+            is_training=True,
+        )
+        # The kernel's variance is the unbiased one; Keras keeps the biased.
+        n = tf.cast(tf.size(inputs) // channels, variance.dtype)
+        return outputs, mean, variance * (n - 1) / n
+
+elif BACKEND == "torch":
+    import torch
+
+    def synchronized() -> bool:
+        return False
+
+    def normalize(inputs, gamma, beta, epsilon):
+        """The outputs, and the mean and variance of each channel."""
+        mean, variance = torch.zeros(
+            (2, inputs.shape[-1]), device=inputs.device
+        )
+        outputs = torch.batch_norm(
+            # A view, which the kernel knows as channels last.
+            inputs.permute(0, 3, 1, 2),
+            gamma,
+            beta,
+            mean,
+            variance,
+            True,  # training
+            1.0,  # momentum: what is returned is this batch's
+            epsilon,
+            True,  # cudnn_enabled
+        )
+        # As above; and that of a single value is 0 / 0.
+        n = inputs.numel() // inputs.shape[-1]
+        factor = (n - 1) / n
+        variance = variance * factor if factor else torch.zeros_like(mean)
+        return outputs.permute(0, 2, 3, 1), mean, variance
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Keras's layer; for images TensorFlow trains it in one kernel.
+    """Keras's layer; TensorFlow and torch train it on images in one kernel.
 
-    Keras puts batch normalization together out of simple operations.  On
-    TensorFlow without XLA each of them passes over the images once, and their
+    Keras puts batch normalization together out of simple operations, each of
+    which passes over the images once.  On TensorFlow without XLA their
     gradients are added up in an order that the threads decide: the same seed
     then gives different last bits.  The fused kernel is faster and gives the
     same bits.  Numbers, weights and arguments are those of Keras's layer, which
-    it is on other backends, in inference, with a mask, for inputs that are not
-    images with the channels last, and where the weights are not float32.
-    Built under a `tf.distribute` strategy of several replicas it is Keras's
-    synchronized layer: its statistics are those of the whole batch.
+    it is on JAX, in inference, with a mask or renormalization, for inputs that
+    are not images with the channels last, and where the weights are not
+    float32.  Built under a `tf.distribute` strategy of several replicas it is
+    Keras's synchronized layer: its statistics are those of the whole batch.
     """
 
-    if TENSORFLOW:
+    if BACKEND != "jax":
 
         def build(self, input_shape):
             super().build(input_shape)
-            strategy = tf.distribute.get_strategy()
-            self.synchronized = strategy.num_replicas_in_sync > 1
+            self.synchronized = synchronized()
             self._fusible = (
                 len(input_shape) == 4
                 and self.axis in (-1, 3)
                 and self.variable_dtype == "float32"
                 and not self.synchronized
+                and not self.renorm
             )
 
         def call(self, inputs, training=None, mask=None):
@@ -40,19 +89,12 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
                 training and self.trainable and self._fusible and mask is None
             ):
                 return super().call(inputs, training=training, mask=mask)
-            channels = inputs.shape[-1]
-            outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-                x=inputs,
-                scale=self.gamma if self.scale else tf.ones(channels),
-                offset=self.beta if self.center else tf.zeros(channels),
-                mean=[],
-                variance=[],
-                epsilon=self.epsilon,
-                is_training=True,
+            outputs, mean, variance = normalize(
+                inputs,
+                ops.convert_to_tensor(self.gamma) if self.scale else None,
+                ops.convert_to_tensor(self.beta) if self.center else None,
+                self.epsilon,
             )
-            # The kernel's variance is the unbiased one; Keras keeps the biased.
-            n = tf.cast(tf.size(inputs) // channels, variance.dtype)
-            variance *= (n - 1) / n
             for moving, batch in (
                 (self.moving_mean, mean),
                 (self.moving_variance, variance),

@@ -14,6 +14,7 @@ from keras_davidnet._checks import (
 )
 from keras_davidnet.initializers import Dirac, clone_initializer
 from keras_davidnet.layers.batch_norm import FusedBatchNormalization
+from keras_davidnet.layers.max_pool import FastMaxPooling2D
 from keras_davidnet.layers.part import Part, build_any, clone_layer, unbuilt
 
 
@@ -76,7 +77,7 @@ class ConvGroup(Part, keras.layers.Layer):
         self.epsilon = check_not_negative("epsilon", epsilon)
         # Keras hands `trainable` on when it is set, but not when it is given.
         common = {"trainable": self.trainable, "dtype": self.dtype_policy}
-        self.pool = keras.layers.MaxPooling2D(
+        self.pool = FastMaxPooling2D(
             2, data_format="channels_last", name="pool", dtype=self.dtype_policy
         )
         count = 3 if residual else 2

@@ -9,6 +9,7 @@ from keras import ops
 from keras_davidnet._checks import plain
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.conv_bn import ConvBN
+from keras_davidnet.layers.max_pool import FastMaxPooling2D
 from keras_davidnet.layers.part import (
     Part,
     build_any,
@@ -75,7 +76,7 @@ class ResBlock(Part, keras.layers.Layer):
         # whatever block is made from it.
         self._pool_word = pool if isinstance(pool, str) else None
         if pool == "max":
-            pool = keras.layers.MaxPooling2D(
+            pool = FastMaxPooling2D(
                 2,
                 data_format="channels_last",
                 dtype=self.dtype_policy,
