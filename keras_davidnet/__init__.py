@@ -18,7 +18,9 @@ from keras_davidnet.layers import WhiteningConv2D as WhiteningConv2D
 from keras_davidnet.models import Airbench as Airbench
 from keras_davidnet.models import DavidNet as DavidNet
 from keras_davidnet.models import ImageClassifier as ImageClassifier
+from keras_davidnet.optimizers import ExponentialAverage as ExponentialAverage
 from keras_davidnet.optimizers import GroupedOptimizer as GroupedOptimizer
+from keras_davidnet.optimizers import Lookahead as Lookahead
 from keras_davidnet.optimizers import Muon as Muon
 from keras_davidnet.optimizers import PyTorchSGD as PyTorchSGD
 from keras_davidnet.schedules import PiecewiseLinear as PiecewiseLinear

@@ -1,5 +1,6 @@
 """Learning-rate schedules."""
 
+import math
 from collections.abc import Sequence
 
 import keras
@@ -87,3 +88,9 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict:
         return {"knots": self.knots, "values": self.values, "name": self.name}
+
+
+def steps_in(epochs: float, steps_per_epoch: int) -> int:
+    """The number of steps of so many epochs; one that is begun is made."""
+    # 0.1 * 30 is above 3.
+    return math.ceil(round(epochs * steps_per_epoch, 6))

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_davidnet._array_checks import as_array
 from keras_davidnet.datasets.batches import Batches
+from keras_davidnet.optimizers.grouped import layers_of
 
 # Keras numbers the names that it makes up, anew in every program.
 _NUMBER = re.compile(r"_\d+(?=[/_]|$)")
@@ -22,8 +23,8 @@ def describe_run(model: keras.Model, variables: list) -> dict:
     however often they built the model.  The value of the learning rate is none
     of it: callbacks set it.
     """
-    # Under mixed_float16 the loss scaler holds the optimizer proper.
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    # The optimizer proper may be inside of a loss scaler or an average.
+    *_, optimizer = layers_of(model.optimizer)
     run = _plain(
         {
             "model": _describe(model),

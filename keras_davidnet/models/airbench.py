@@ -5,84 +5,11 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import check_count, check_positive, plain
+from keras_davidnet._checks import check_count, plain
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.layers import ConvGroup, WhiteningConv2D
+from keras_davidnet.models.airbench_optimizers import airbench_optimizer
 from keras_davidnet.models.image_classifier import ImageClassifier
-from keras_davidnet.optimizers import GroupedOptimizer, Muon, PyTorchSGD
-from keras_davidnet.schedules import PiecewiseLinear
-
-
-def airbench_optimizer(
-    steps_per_epoch: int = 25,
-    epochs: int = 8,
-    batch_size: int = 2000,
-    filters_rate: float = 0.24,
-    bias_rate: float = 0.053,
-    head_rate: float = 0.67,
-    weight_decay: float = 2e-6,
-    whitening_epochs: int = 3,
-) -> GroupedOptimizer:
-    """airbench94_muon's optimizer: Muon on the filters, SGD on the rest.
-
-    All rates fall linearly to 0, from the first step to the last of the
-    epochs; that of the whitening's bias over the first `whitening_epochs`.
-    SGD's numbers are the source's, which sums the loss over the batch: the
-    rate for the mean loss is `batch_size` times as high, and the coupled decay
-    `weight_decay` over the source's rate.
-
-    Args:
-        steps_per_epoch: Number of batches per epoch; 25 of 2000 for CIFAR-10.
-        epochs: Number of epochs.
-        batch_size: Number of images per batch.
-        filters_rate: Muon's rate at the first step, for the 3x3 kernels.
-        bias_rate: SGD's, for the biases and the summed loss.
-        head_rate: SGD's, for the linear layer and the summed loss.
-        weight_decay: SGD's decay, per image of the batch.
-        whitening_epochs: Number of epochs that train the whitening's bias.
-
-    Raises:
-        ValueError: If an argument is out of its range.
-    """
-    check_count("steps_per_epoch", steps_per_epoch)
-    batch_size = check_count("batch_size", batch_size)
-    check_positive("bias_rate", bias_rate)
-    check_positive("head_rate", head_rate)
-    epochs = check_count("epochs", epochs)
-    whitening_epochs = min(
-        epochs, check_count("whitening_epochs", whitening_epochs)
-    )
-
-    def falling(rate, epochs):
-        return PiecewiseLinear.from_epochs(
-            [0, epochs], [rate, 0.0], steps_per_epoch
-        )
-
-    def sgd(rate, epochs, name):
-        return PyTorchSGD(
-            falling(rate * batch_size, epochs),
-            momentum=0.85,
-            nesterov=True,
-            weight_decay=weight_decay / rate,
-            name=name,
-        )
-
-    return GroupedOptimizer(
-        sgd(bias_rate, epochs, "biases"),
-        {
-            "(.*/)?whiten/bias": sgd(bias_rate, whitening_epochs, "whitening"),
-            "(.*/)?linear/kernel": sgd(head_rate, epochs, "head"),
-            r"(.*/)?group\d/conv\d/kernel": Muon(
-                falling(filters_rate, epochs),
-                momentum=0.6,
-                ns_steps=3,
-                normalize_weights=True,
-                name="filters",
-            ),
-        },
-        name="airbench",
-    )
-
 
 # PyTorch's default for the bias of such a convolution.
 _WHITENING_BIAS = keras.initializers.RandomUniform(-(12**-0.5), 12**-0.5)

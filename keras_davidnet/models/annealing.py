@@ -5,7 +5,7 @@ import warnings
 import keras
 
 from keras_davidnet.optimizers.grouped import members
-from keras_davidnet.schedules import PiecewiseLinear
+from keras_davidnet.schedules import PiecewiseLinear, steps_in
 
 
 def rate_configs(optimizer: keras.optimizers.Optimizer) -> list:
@@ -20,11 +20,13 @@ class Annealing(keras.callbacks.Callback):
 
     Args:
         batch_size: Number of images per batch, None if it is not known.
+        epochs: Number of epochs of `fit`; the last may be a part of one.
     """
 
-    def __init__(self, batch_size: int | None):
+    def __init__(self, batch_size: int | None, epochs: float):
         super().__init__()
         self.batch_size = batch_size
+        self.epochs = epochs
         self._done = False
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -35,10 +37,11 @@ class Annealing(keras.callbacks.Callback):
         optimizer, steps = self.model.optimizer, self.params["steps"]
         first, *_ = members(optimizer)
         iterations = int(keras.ops.convert_to_numpy(first.iterations))
-        epochs = self.params["epochs"]
+        # Keras may end sooner: `keras.config.set_max_epochs`.
+        epochs = min(self.epochs, self.params["epochs"])
         if not self.model.own_rates:
             if steps is not None and not self.model.warned_of_rates:
-                last_step = iterations + (epochs - epoch) * steps
+                last_step = iterations + steps_in(epochs - epoch, steps)
                 self.model.warned_of_rates = _warn(optimizer, last_step)
             return
         if steps is None:

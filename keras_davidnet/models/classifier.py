@@ -11,6 +11,7 @@ from keras import ops
 from keras_davidnet._array_checks import check_label_shape
 from keras_davidnet._distribution import check_strategy
 from keras_davidnet.models.annealing import rate_configs
+from keras_davidnet.models.averaged_step import averaged_step
 from keras_davidnet.models.fitting import FittedModel
 from keras_davidnet.models.float32 import in_float32
 from keras_davidnet.models.losses import check_takes_logits, one_hot
@@ -181,7 +182,9 @@ class Classifier(FittedModel):
         )
         with keras.StatelessScope(values):
             rates = self._learning_rates()
-        result = super().train_step(*state, self._prepare(data))
+        result = averaged_step(
+            self, super().train_step, *state, self._prepare(data)
+        )
         (result[0] if state else result).update(rates)
         return result
 

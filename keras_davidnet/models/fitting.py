@@ -1,6 +1,7 @@
 """What a model is fitted on: checked arrays, in the order of their plan."""
 
 import contextlib
+import math
 
 import keras
 import numpy as np
@@ -17,6 +18,8 @@ from keras_davidnet.callbacks.resume import Resume
 from keras_davidnet.datasets import Batches
 from keras_davidnet.datasets.plan import FollowEpoch
 from keras_davidnet.models.annealing import Annealing
+from keras_davidnet.models.averaged_step import averaging
+from keras_davidnet.models.last_epoch import LastEpoch
 
 JAX = keras.backend.backend() == "jax"
 
@@ -51,9 +54,10 @@ class FittedModel(keras.Model):
         """`keras.Model.fit`; it checks arrays and sets the default rate first.
 
         Arrays and those of `validation_data` are checked whole, of streams the
-        types only.  The rate of a default `compile()` is made to reach zero at
-        the last step.  Batches of `datasets.make_dataset` are those of the
-        epoch that `fit` is in.
+        types only.  `epochs` may have a fraction: 9.9 end within the tenth.
+        The rate of a default `compile()` is made to reach zero at the last
+        step.  Batches of `datasets.make_dataset` are those of the epoch that
+        `fit` is in.
 
         Raises:
             ValueError: If images or labels are not what the model takes: of
@@ -68,11 +72,11 @@ class FittedModel(keras.Model):
             self._check_arrays(*names, *data[:2])
         self._check_arrays("x", "y", x, y)
         is_array = hasattr(x, "shape")
-        ours = [
-            Annealing(
-                batch_size or 32 if is_array else getattr(x, "batch_size", None)
-            )
-        ]
+        size = batch_size or 32 if is_array else getattr(x, "batch_size", None)
+        ours = [Annealing(size, epochs)]
+        if isinstance(epochs, float):
+            ours.append(LastEpoch(epochs))
+            epochs = math.ceil(epochs)
         if isinstance(x, Batches) and x.plan is not None:
             if steps_per_epoch not in (None, len(x)):
                 raise ValueError(
@@ -137,7 +141,17 @@ class FittedModel(keras.Model):
     def _build_optimizer(self):
         """Builds it no sooner: what is frozen may change after compile()."""
         if self.compiled and not self.optimizer.built:
+            average = averaging(self)
             with scope(self):
+                if average is not None:
+                    average.build(
+                        self.trainable_variables,
+                        [
+                            w
+                            for w in self.non_trainable_weights
+                            if keras.backend.is_float_dtype(w.dtype)
+                        ],
+                    )
                 self.optimizer.build(self.trainable_variables)
 
     # Files hold the state of built optimizers only.

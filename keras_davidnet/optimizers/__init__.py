@@ -1,5 +1,9 @@
 """Optimizers."""
 
+from keras_davidnet.optimizers.averaging import (
+    ExponentialAverage as ExponentialAverage,
+)
+from keras_davidnet.optimizers.averaging import Lookahead as Lookahead
 from keras_davidnet.optimizers.grouped import (
     GroupedOptimizer as GroupedOptimizer,
 )

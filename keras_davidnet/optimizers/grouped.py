@@ -102,7 +102,18 @@ def members(
 ) -> list[keras.optimizers.Optimizer]:
     """The optimizers that a `MultiOptimizer` is made of; else the one itself.
 
-    Those inside of the loss scaler that `mixed_float16` puts around them.
+    Those inside of the loss scaler that `mixed_float16` puts around them, and
+    of an average of weights.
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    *_, optimizer = layers_of(optimizer)
     return getattr(optimizer, "optimizers", [optimizer])
+
+
+def layers_of(
+    optimizer: keras.optimizers.Optimizer,
+) -> list[keras.optimizers.Optimizer]:
+    """The optimizer, the one that it is around, and so on."""
+    layers = [optimizer]
+    while hasattr(layers[-1], "inner_optimizer"):
+        layers.append(layers[-1].inner_optimizer)
+    return layers

@@ -2,19 +2,35 @@
 
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN as CIFAR10_MEAN
 from keras_davidnet.datasets.cifar10 import CIFAR10_STD as CIFAR10_STD
-from keras_davidnet.models.airbench import (
+from keras_davidnet.models.airbench_optimizers import (
     airbench_optimizer as airbench_optimizer,
+)
+from keras_davidnet.models.airbench_optimizers import (
+    airbench_sgd_optimizer as airbench_sgd_optimizer,
 )
 from keras_davidnet.models.davidnet import (
     davidnet_optimizer as davidnet_optimizer,
 )
-from keras_davidnet.recipes.airbench import AIRBENCH94_MUON
+from keras_davidnet.recipes.airbench import (
+    AIRBENCH94,
+    AIRBENCH94_MUON,
+    AIRBENCH95,
+    AIRBENCH96,
+)
 from keras_davidnet.recipes.davidnet import DAVIDNET, DAVIDNET_TF
 from keras_davidnet.recipes.recipe import Recipe as Recipe
 from keras_davidnet.recipes.recipe import Result as Result
 
 _RECIPES = {
-    recipe.name: recipe for recipe in (DAVIDNET, DAVIDNET_TF, AIRBENCH94_MUON)
+    recipe.name: recipe
+    for recipe in (
+        DAVIDNET,
+        DAVIDNET_TF,
+        AIRBENCH94_MUON,
+        AIRBENCH94,
+        AIRBENCH95,
+        AIRBENCH96,
+    )
 }
 
 

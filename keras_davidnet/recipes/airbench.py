@@ -1,8 +1,14 @@
 """The recipes of airbench."""
 
+from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.models import Airbench
-from keras_davidnet.models.airbench import airbench_optimizer
+from keras_davidnet.models.airbench_optimizers import (
+    airbench_optimizer,
+    airbench_sgd_optimizer,
+)
 from keras_davidnet.recipes.recipe import Recipe, Result
+
+SOURCE = "https://github.com/KellerJordan/cifar10-airbench"
 
 AIRBENCH94_MUON = Recipe(
     "airbench94_muon",
@@ -17,7 +23,7 @@ AIRBENCH94_MUON = Recipe(
         runs=200,
         seconds=2.59,
         hardware="one A100",
-        source="https://github.com/KellerJordan/cifar10-airbench",
+        source=SOURCE,
     ),
     measured=(
         Result(
@@ -29,5 +35,77 @@ AIRBENCH94_MUON = Recipe(
             hardware="two cores of an AMD EPYC, mixed_bfloat16",
             source="docs/results/airbench94-muon.md",
         ),
+    ),
+)
+
+# The net of the three that have no Muon.
+_NET = {
+    "logit_scale": 1 / 9,
+    "whitening_bias_initializer": "zeros",
+    "head_initializer": PyTorchUniform(),
+    "views": "mirror_translate",
+}
+
+AIRBENCH94 = Recipe(
+    "airbench94",
+    Airbench,
+    airbench_sgd_optimizer,
+    batch_size=1024,
+    epochs=9.9,
+    net_arguments=_NET,
+    alternating_flip=True,
+    published=Result(
+        accuracy=0.9401,
+        runs=1000,
+        seconds=3.83,
+        hardware="one A100",
+        source=SOURCE,
+    ),
+)
+
+AIRBENCH95 = Recipe(
+    "airbench95",
+    Airbench,
+    airbench_sgd_optimizer,
+    batch_size=1024,
+    epochs=15,
+    net_arguments={**_NET, "widths": (128, 384, 384)},
+    optimizer_arguments={"learning_rate": 10.0},
+    alternating_flip=True,
+    published=Result(
+        accuracy=0.9501,
+        runs=200,
+        seconds=10.4,
+        hardware="one A100",
+        source=SOURCE,
+    ),
+)
+
+AIRBENCH96 = Recipe(
+    "airbench96",
+    Airbench,
+    airbench_sgd_optimizer,
+    batch_size=1024,
+    epochs=37,
+    net_arguments={
+        **_NET,
+        "widths": (128, 384, 512),
+        "residual": True,
+        "momentum": 0.9,
+        "augmentation": "crop4_cutout12",
+    },
+    optimizer_arguments={
+        "learning_rate": 9.0,
+        "weight_decay": 0.012,
+        "warmup": 0.1,
+        "final": 0.0,
+    },
+    alternating_flip=True,
+    published=Result(
+        accuracy=0.9603,
+        runs=400,
+        seconds=34.7,
+        hardware="one A100",
+        source=SOURCE,
     ),
 )

@@ -52,7 +52,7 @@ class Recipe:
         make_optimizer: Function of `steps_per_epoch` and `epochs`, and of
             `batch_size` if its rates depend on that.
         batch_size: Number of images per batch.
-        epochs: Number of epochs.
+        epochs: Number of epochs; 9.9 end within the tenth.
         net_arguments: Arguments of `net`.
         optimizer_arguments: Arguments of `make_optimizer`.
         alternating_flip: Whether images are mirrored in every other epoch, as
@@ -82,7 +82,7 @@ class Recipe:
     net: type[ImageClassifier]
     make_optimizer: Callable[..., keras.optimizers.Optimizer]
     batch_size: int
-    epochs: int
+    epochs: float
     net_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     optimizer_arguments: Mapping[str, Any] = dataclasses.field(
         default_factory=dict

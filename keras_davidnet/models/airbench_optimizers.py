@@ -1,0 +1,169 @@
+"""The optimizers of airbench, with Muon and without."""
+
+import numpy as np
+
+from keras_davidnet._checks import (
+    check_count,
+    check_fraction,
+    check_not_negative,
+    check_positive,
+)
+from keras_davidnet.optimizers import (
+    GroupedOptimizer,
+    Lookahead,
+    Muon,
+    PyTorchSGD,
+)
+from keras_davidnet.schedules import PiecewiseLinear, steps_in
+
+
+def airbench_optimizer(
+    steps_per_epoch: int = 25,
+    epochs: int = 8,
+    batch_size: int = 2000,
+    filters_rate: float = 0.24,
+    bias_rate: float = 0.053,
+    head_rate: float = 0.67,
+    weight_decay: float = 2e-6,
+    whitening_epochs: int = 3,
+) -> GroupedOptimizer:
+    """airbench94_muon's optimizer: Muon on the filters, SGD on the rest.
+
+    All rates fall linearly to 0, from the first step to the last of the
+    epochs; that of the whitening's bias over the first `whitening_epochs`.
+    SGD's numbers are the source's, which sums the loss over the batch: the
+    rate for the mean loss is `batch_size` times as high, and the coupled decay
+    `weight_decay` over the source's rate.
+
+    Args:
+        steps_per_epoch: Number of batches per epoch; 25 of 2000 for CIFAR-10.
+        epochs: Number of epochs.
+        batch_size: Number of images per batch.
+        filters_rate: Muon's rate at the first step, for the 3x3 kernels.
+        bias_rate: SGD's, for the biases and the summed loss.
+        head_rate: SGD's, for the linear layer and the summed loss.
+        weight_decay: SGD's decay, per image of the batch.
+        whitening_epochs: Number of epochs that train the whitening's bias.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    check_count("steps_per_epoch", steps_per_epoch)
+    batch_size = check_count("batch_size", batch_size)
+    check_positive("bias_rate", bias_rate)
+    check_positive("head_rate", head_rate)
+    epochs = check_count("epochs", epochs)
+    whitening_epochs = min(
+        epochs, check_count("whitening_epochs", whitening_epochs)
+    )
+
+    def falling(rate, epochs):
+        return PiecewiseLinear.from_epochs(
+            [0, epochs], [rate, 0.0], steps_per_epoch
+        )
+
+    def sgd(rate, epochs, name):
+        return PyTorchSGD(
+            falling(rate * batch_size, epochs),
+            momentum=0.85,
+            nesterov=True,
+            weight_decay=weight_decay / rate,
+            name=name,
+        )
+
+    return GroupedOptimizer(
+        sgd(bias_rate, epochs, "biases"),
+        {
+            "(.*/)?whiten/bias": sgd(bias_rate, whitening_epochs, "whitening"),
+            "(.*/)?linear/kernel": sgd(head_rate, epochs, "head"),
+            r"(.*/)?group\d/conv\d/kernel": Muon(
+                falling(filters_rate, epochs),
+                momentum=0.6,
+                ns_steps=3,
+                normalize_weights=True,
+                name="filters",
+            ),
+        },
+        name="airbench",
+    )
+
+
+def airbench_sgd_optimizer(
+    steps_per_epoch: int = 48,
+    epochs: float = 9.9,
+    batch_size: int = 1024,
+    learning_rate: float = 11.5,
+    weight_decay: float = 0.0153,
+    bias_scale: float = 64.0,
+    warmup: float = 0.23,
+    final: float = 0.07,
+    whitening_epochs: int = 3,
+) -> Lookahead:
+    """The optimizer of airbench94, 95 and 96: SGD inside of `Lookahead`.
+
+    SGD has Nesterov's momentum, 0.85.  All rates rise linearly from a fifth of
+    their peak, then fall linearly; that of the whitening's bias is 0 from the
+    end of `whitening_epochs`.  The numbers are the source's: rate and decay for
+    1024 images, each to be divided by `1 + 1 / (1 - momentum)`, and the decay
+    without the rate in it.
+
+    Args:
+        steps_per_epoch: Number of batches per epoch; 48 of 1024 for CIFAR-10.
+        epochs: Number of epochs; a step that is begun is made.
+        batch_size: Number of images per batch.
+        learning_rate: The source's rate at the peak; for the mean loss over
+            1024 images it is `learning_rate / 7.6667`.
+        weight_decay: The source's; `weight_decay / learning_rate` is the
+            coupled decay.
+        bias_scale: Factor on the rate of the batch normalizations' biases,
+            whose decay is then as much smaller.
+        warmup: Fraction of the steps until the peak.
+        final: Fraction of the peak that the rates end at.
+        whitening_epochs: Number of epochs that train the whitening's bias.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+    check_count("steps_per_epoch", steps_per_epoch)
+    batch_size = check_count("batch_size", batch_size)
+    check_positive("learning_rate", learning_rate)
+    check_not_negative("weight_decay", weight_decay)
+    check_positive("bias_scale", bias_scale)
+    check_not_negative("final", final)
+    steps = steps_in(check_positive("epochs", epochs), steps_per_epoch)
+    warm = int(check_fraction("warmup", warmup) * steps)
+    rests = steps_per_epoch * check_count("whitening_epochs", whitening_epochs)
+    shape = {0: 0.2, steps: final, warm: 1.0}
+    peak = learning_rate * batch_size / 1024 / (1 + 1 / (1 - 0.85))
+
+    def sgd(scale, name, rests=steps):
+        points = shape
+        if rests < steps:
+            # Straight to 0 between two steps.
+            points = {k: v for k, v in shape.items() if k < rests}
+            knots = sorted(shape)
+            points[rests - 1] = np.interp(
+                rests - 1, knots, [shape[k] for k in knots]
+            )
+            points[rests] = 0.0
+        knots = sorted(points)
+        rate = PiecewiseLinear(
+            knots, [float(scale * peak * points[k]) for k in knots]
+        )
+        return PyTorchSGD(
+            rate,
+            momentum=0.85,
+            nesterov=True,
+            weight_decay=weight_decay / (learning_rate * scale),
+            name=name,
+        )
+
+    groups = GroupedOptimizer(
+        sgd(1.0, "kernels"),
+        {
+            "(.*/)?whiten/bias": sgd(1.0, "whitening", rests),
+            r"(.*/)?group\d/bn\d/beta": sgd(bias_scale, "biases"),
+        },
+        name="airbench",
+    )
+    return Lookahead(groups, ramp_steps=steps)
