@@ -1,5 +1,6 @@
 """Optimizers."""
 
+from keras_davidnet.optimizers.coupled_sgd import CoupledSGD as CoupledSGD
 from keras_davidnet.optimizers.grouped import (
     GroupedOptimizer as GroupedOptimizer,
 )

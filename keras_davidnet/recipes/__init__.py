@@ -5,16 +5,21 @@ from keras_davidnet.datasets.cifar10 import CIFAR10_STD as CIFAR10_STD
 from keras_davidnet.models.airbench import (
     airbench_optimizer as airbench_optimizer,
 )
+from keras_davidnet.models.bag_of_tricks import (
+    bag_of_tricks_optimizer as bag_of_tricks_optimizer,
+)
 from keras_davidnet.models.davidnet import (
     davidnet_optimizer as davidnet_optimizer,
 )
 from keras_davidnet.recipes.airbench import AIRBENCH94_MUON
+from keras_davidnet.recipes.bag_of_tricks import BAG_OF_TRICKS
 from keras_davidnet.recipes.davidnet import DAVIDNET, DAVIDNET_TF
 from keras_davidnet.recipes.recipe import Recipe as Recipe
 from keras_davidnet.recipes.recipe import Result as Result
 
 _RECIPES = {
-    recipe.name: recipe for recipe in (DAVIDNET, DAVIDNET_TF, AIRBENCH94_MUON)
+    recipe.name: recipe
+    for recipe in (DAVIDNET, DAVIDNET_TF, BAG_OF_TRICKS, AIRBENCH94_MUON)
 }
 
 
