@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_davidnet._array_checks import check_finite, describe
-from keras_davidnet._checks import check_count, check_not_negative
+from keras_davidnet._checks import check_count, check_not_negative, plain
 from keras_davidnet.initializers import clone_initializer
 from keras_davidnet.layers.part import Part
 
@@ -20,16 +20,20 @@ class WhiteningConv2D(Part, keras.layers.Layer):
     Its filters are the eigenvectors `v` of the patches' second-moment matrix,
     each as `v / sqrt(eigenvalue + epsilon)`, and their negatives: the outputs
     of the first half have unit variance and no correlation.  `adapt` computes
-    them from images; they are not trained, the bias is.  The padding is
-    `"valid"`.
+    them from images; they are not trained, the bias is.
 
     Input: `(batch, height, width, channels)`, normalised images.  Output:
     `(batch, height - kernel_size + 1, width - kernel_size + 1, 2 *
-    kernel_size**2 * channels)`.
+    kernel_size**2 * channels)`; of the input's height and width for the
+    padding `"same"`, half as many channels without negatives.
 
     Args:
         kernel_size: Height and width of the patches in pixels.
         epsilon: Added to the eigenvalues.
+        padding: `"valid"`, or `"same"` for zeros around the images.  `adapt`
+            never counts them.
+        negatives: Whether the negatives are there.
+        use_bias: Whether there is a bias.
         bias_initializer: Name, instance or class of the bias's initializer.
         **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
@@ -55,17 +59,28 @@ class WhiteningConv2D(Part, keras.layers.Layer):
         self,
         kernel_size: int = 2,
         epsilon: float = 5e-4,
+        padding: str = "valid",
+        negatives: bool = True,
+        use_bias: bool = True,
         bias_initializer: str | Callable = "zeros",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.kernel_size = check_count("kernel_size", kernel_size)
         self.epsilon = check_not_negative("epsilon", epsilon)
+        if padding not in ("valid", "same"):
+            raise ValueError(
+                '`padding` must be "valid" or "same". '
+                f"Received: padding={padding!r}"
+            )
+        self.padding = padding
+        self.negatives = plain(negatives)
+        self.use_bias = plain(use_bias)
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
     def build(self, input_shape):
         channels = input_shape[-1]
-        filters = 2 * self.kernel_size**2 * channels
+        filters = self._filters(channels)
         self.kernel = self.add_weight(
             shape=(self.kernel_size, self.kernel_size, channels, filters),
             # What `adapt` finds is never zero.
@@ -73,11 +88,16 @@ class WhiteningConv2D(Part, keras.layers.Layer):
             trainable=False,
             name="kernel",
         )
-        self.bias = self.add_weight(
-            shape=(filters,),
-            initializer=clone_initializer(self.bias_initializer),
-            name="bias",
-        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                shape=(filters,),
+                initializer=clone_initializer(self.bias_initializer),
+                name="bias",
+            )
+
+    def _filters(self, channels):
+        return self.kernel_size**2 * channels * (2 if self.negatives else 1)
 
     @property
     def adapted(self) -> bool:
@@ -139,29 +159,37 @@ class WhiteningConv2D(Part, keras.layers.Layer):
         values, vectors = np.linalg.eigh(moments)
         filters = vectors / np.sqrt(values.clip(min=0) + self.epsilon)
         filters = filters.reshape(size, size, channels, length)
-        self.kernel.assign(np.concatenate([filters, -filters], axis=-1))
+        if self.negatives:
+            filters = np.concatenate([filters, -filters], axis=-1)
+        self.kernel.assign(filters)
 
     def call(self, inputs):
         outputs = ops.conv(
             inputs,
             ops.cast(self.kernel, self.compute_dtype),
-            padding="valid",
+            padding=self.padding,
             data_format="channels_last",
         )
-        return outputs + ops.cast(self.bias, self.compute_dtype)
+        if self.use_bias:
+            outputs = outputs + ops.cast(self.bias, self.compute_dtype)
+        return outputs
 
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape
-        height, width = (
-            size and size - self.kernel_size + 1 for size in (height, width)
-        )
-        return batch, height, width, 2 * self.kernel_size**2 * channels
+        if self.padding == "valid":
+            height, width = (
+                size and size - self.kernel_size + 1 for size in (height, width)
+            )
+        return batch, height, width, self._filters(channels)
 
     def get_config(self) -> dict:
         return {
             **super().get_config(),
             "kernel_size": self.kernel_size,
             "epsilon": self.epsilon,
+            "padding": self.padding,
+            "negatives": self.negatives,
+            "use_bias": self.use_bias,
             "bias_initializer": keras.initializers.serialize(
                 self.bias_initializer
             ),

@@ -10,6 +10,7 @@ from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.layers import ConvGroup, WhiteningConv2D
 from keras_davidnet.models.airbench_optimizers import airbench_optimizer
 from keras_davidnet.models.image_classifier import ImageClassifier
+from keras_davidnet.models.whitened import Whitened
 
 # PyTorch's default for the bias of such a convolution.
 _WHITENING_BIAS = keras.initializers.RandomUniform(-(12**-0.5), 12**-0.5)
@@ -18,7 +19,7 @@ _HEAD = keras.initializers.RandomUniform(-(3**0.5), 3**0.5)
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class Airbench(ImageClassifier):
+class Airbench(Whitened, ImageClassifier):
     """airbench's net, from raw images to logits.
 
     A `WhiteningConv2D` of 2x2 patches and its activation, then a `ConvGroup`
@@ -133,29 +134,6 @@ class Airbench(ImageClassifier):
     def body(self):
         groups = self.group1, self.group2, self.group3
         return (self.whiten, self.activation, *groups)
-
-    def adapt(self, images) -> None:
-        """Computes the whitening's filters.
-
-        Args:
-            images: Raw training images, `(n, height, width, channels)`; the
-                first 5,000 in the recipes.
-
-        Raises:
-            ValueError: If they are not such images, or too few, or constant.
-        """
-        images = self.checked_images("images", images)
-        self.whiten.adapt(self.normalization(images))
-
-    def make_train_function(self, force=False):
-        # Before the first step, whoever takes it.
-        if not self.whiten.adapted:
-            raise ValueError(
-                "The net's whitening has no filters yet: call "
-                "`model.adapt(images)` with training images before training. "
-                f"Received: {self.whiten.name}.adapted=False"
-            )
-        return super().make_train_function(force)
 
     def get_config(self) -> dict:
         serialize = keras.initializers.serialize

@@ -4,6 +4,7 @@ from keras_davidnet.optimizers.averaging import (
     ExponentialAverage as ExponentialAverage,
 )
 from keras_davidnet.optimizers.averaging import Lookahead as Lookahead
+from keras_davidnet.optimizers.coupled_sgd import CoupledSGD as CoupledSGD
 from keras_davidnet.optimizers.grouped import (
     GroupedOptimizer as GroupedOptimizer,
 )

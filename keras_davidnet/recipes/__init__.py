@@ -8,6 +8,9 @@ from keras_davidnet.models.airbench_optimizers import (
 from keras_davidnet.models.airbench_optimizers import (
     airbench_sgd_optimizer as airbench_sgd_optimizer,
 )
+from keras_davidnet.models.bag_of_tricks import (
+    bag_of_tricks_optimizer as bag_of_tricks_optimizer,
+)
 from keras_davidnet.models.davidnet import (
     davidnet_optimizer as davidnet_optimizer,
 )
@@ -17,6 +20,7 @@ from keras_davidnet.recipes.airbench import (
     AIRBENCH95,
     AIRBENCH96,
 )
+from keras_davidnet.recipes.bag_of_tricks import BAG_OF_TRICKS
 from keras_davidnet.recipes.davidnet import DAVIDNET, DAVIDNET_TF
 from keras_davidnet.recipes.recipe import Recipe as Recipe
 from keras_davidnet.recipes.recipe import Result as Result
@@ -26,6 +30,7 @@ _RECIPES = {
     for recipe in (
         DAVIDNET,
         DAVIDNET_TF,
+        BAG_OF_TRICKS,
         AIRBENCH94_MUON,
         AIRBENCH94,
         AIRBENCH95,

@@ -11,9 +11,7 @@ import numpy as np
 from keras_davidnet._checks import argument_names
 from keras_davidnet.datasets import Batches, make_dataset
 from keras_davidnet.models import ImageClassifier
-
-# Of the training images, the first that the whitening is computed from.
-WHITENED = 5000
+from keras_davidnet.models.whitened import Whitened
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Recipe:
 
     ```python
     model = recipe.model()
-    model.adapt(x_train[:5000])
+    model.adapt(x_train[:5000])  # model.adapts_on
     train_ds = recipe.dataset(x_train, y_train, seed=0)
     model.compile(recipe.optimizer(steps_per_epoch=len(train_ds)))
     model.fit(train_ds, epochs=recipe.epochs)
@@ -171,8 +169,8 @@ class Recipe:
                 *validation_data[:2], batch_size=self.batch_size
             )
         model = self.model()
-        if hasattr(model, "adapt"):
-            model.adapt(x[:WHITENED])
+        if isinstance(model, Whitened):
+            model.adapt(x[: model.adapts_on])
         model.compile(self.optimizer(len(dataset)))
         views, model.views = model.views, None
         model.fit(

@@ -13,7 +13,7 @@ from keras_davidnet import recipes
 from keras_davidnet._checks import check_fraction
 from keras_davidnet.callbacks import DecoupledWeightDecay
 from keras_davidnet.models import ImageClassifier
-from keras_davidnet.recipes.recipe import WHITENED
+from keras_davidnet.models.whitened import Whitened
 from keras_davidnet.tuning.errors import (
     check_arguments,
     check_objective,
@@ -153,8 +153,8 @@ class RecipeHyperModel(keras_tuner.HyperModel):
             epochs=epochs or trial.epochs,
         )
         dataset = trial.dataset(x, y)
-        if hasattr(model, "adapt"):
-            model.adapt(x[:WHITENED])
+        if isinstance(model, Whitened):
+            model.adapt(x[: model.adapts_on])
         check_objective(model, dataset[0], validation_data, callbacks)
         return model.fit(
             dataset,

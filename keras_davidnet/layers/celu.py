@@ -1,0 +1,48 @@
+"""CELU with an alpha of one's own."""
+
+from typing import Any
+
+import keras
+
+from keras_davidnet._checks import check_positive
+from keras_davidnet.layers.part import Part
+
+
+@keras.saving.register_keras_serializable("keras_davidnet")
+class CELU(Part, keras.layers.Layer):
+    """The activation `max(0, x) + min(0, alpha * (exp(x / alpha) - 1))`.
+
+    Keras's word `"celu"` means an alpha of 1.
+
+    Args:
+        alpha: `-alpha` is the lower bound; the smaller, the closer to ReLU.
+        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`.
+
+    Raises:
+        ValueError: If `alpha` is not positive.
+
+    Example:
+
+    ```python
+    x = ConvBN(64, activation=CELU(0.3))(images)
+    ```
+
+    References:
+        - [Barron, 2017](https://arxiv.org/abs/1704.07483)
+    """
+
+    def __init__(self, alpha: float = 1.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.alpha = check_positive("alpha", alpha)
+
+    def build(self, input_shape):
+        """There is nothing to build."""
+
+    def call(self, inputs):
+        return keras.activations.celu(inputs, self.alpha)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "alpha": self.alpha}

@@ -1,0 +1,163 @@
+"""The block of Page's bag-of-tricks net."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from keras_davidnet._checks import (
+    check_count,
+    check_momentum,
+    check_not_negative,
+    plain,
+)
+from keras_davidnet.initializers import PyTorchUniform, clone_initializer
+from keras_davidnet.layers.celu import CELU
+from keras_davidnet.layers.ghost_batch_norm import GhostBatchNormalization
+from keras_davidnet.layers.part import Part
+
+
+@keras.saving.register_keras_serializable("keras_davidnet")
+class GhostBlock(Part, keras.layers.Layer):
+    """Convolution, pooling, ghost batch normalization, CELU; with a branch.
+
+    With convolutions of `filters` filters without bias, and ghost batch
+    normalizations `bn` without scale:
+
+    - `h = celu(bn1(max_pool(conv1(x))))`
+    - `residual=False`: `h`
+    - `residual=True`: `h + celu(bn3(conv3(celu(bn2(conv2(h))))))`
+
+    Unlike `ResBlock` it pools before it normalises: there is less to do.
+
+    Input: `(batch, height, width, channels)`; in training a batch of a
+    multiple of `groups`.  Output: `(batch, height // 2, width // 2, filters)`,
+    or without pooling the input's height and width.
+
+    Args:
+        filters: Number of output channels.
+        kernel_size: Of all convolutions; they keep height and width.
+        pool: Whether there is the 2x2 max pooling.
+        residual: Whether the block has the residual branch.
+        groups: Of `GhostBatchNormalization`.
+        alpha: Of `CELU`.
+        kernel_initializer: Name, instance or class of the initializer; a seed
+            of `s` gives the kernels `s`, `s + 1` and `s + 2`.
+        momentum: Of the moving statistics.
+        epsilon: Added to the variance.
+        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+
+    Raises:
+        ValueError: If an argument is out of its range; in training, if the
+            batch is known not to be a multiple of `groups`.
+
+    Example:
+
+    ```python
+    images = keras.Input((32, 32, 64))
+    x = GhostBlock(128, residual=True)(images)  # (batch, 16, 16, 128)
+    ```
+
+    References:
+        - [Page, How to Train Your ResNet 8](
+          https://github.com/davidcpage/cifar10-fast)
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, int] = 3,
+        pool: bool = True,
+        residual: bool = False,
+        groups: int = 16,
+        alpha: float = 0.3,
+        kernel_initializer: str | Callable = PyTorchUniform,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.filters = check_count("filters", filters)
+        self.kernel_size = plain(kernel_size)
+        self.residual = plain(residual)
+        self.groups = check_count("groups", groups)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.momentum = check_momentum("momentum", momentum)
+        self.epsilon = check_not_negative("epsilon", epsilon)
+        # Keras hands `trainable` on when it is set, but not when it is given.
+        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
+        self.pool = plain(pool)
+        self.max_pool = keras.layers.MaxPooling2D(
+            2 if pool else 1,
+            data_format="channels_last",
+            name="max_pool",
+            dtype=self.dtype_policy,
+        )
+        self.activation = CELU(
+            alpha, dtype=self.dtype_policy, name="activation"
+        )
+        self.alpha = self.activation.alpha
+        for index in range(3 if residual else 1):
+            conv = keras.layers.Conv2D(
+                self.filters,
+                self.kernel_size,
+                padding="same",
+                use_bias=False,
+                data_format="channels_last",
+                kernel_initializer=clone_initializer(
+                    self.kernel_initializer, index
+                ),
+                name=f"conv{index + 1}",
+                **common,
+            )
+            norm = GhostBatchNormalization(
+                self.groups,
+                momentum=self.momentum,
+                epsilon=self.epsilon,
+                scale=False,
+                name=f"bn{index + 1}",
+                **common,
+            )
+            setattr(self, conv.name, conv)
+            setattr(self, norm.name, norm)
+
+    def build(self, input_shape):
+        self.conv1.build(input_shape)
+        shape = self.compute_output_shape(input_shape)
+        self.bn1.build(shape)
+        if self.residual:
+            self.conv2.build(shape)
+            self.bn2.build(shape)
+            self.conv3.build(shape)
+            self.bn3.build(shape)
+
+    def call(self, inputs, training=False):
+        x = self.conv1(inputs)
+        if self.pool:
+            x = self.max_pool(x)
+        x = h = self.activation(self.bn1(x, training=training))
+        if self.residual:
+            x = self.bn2(self.conv2(x), training=training)
+            x = self.conv3(self.activation(x))
+            x = h + self.activation(self.bn3(x, training=training))
+        return x
+
+    def compute_output_shape(self, input_shape):
+        shape = self.conv1.compute_output_shape(input_shape)
+        return self.max_pool.compute_output_shape(shape)
+
+    def get_config(self) -> dict:
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "pool": self.pool,
+            "residual": self.residual,
+            "groups": self.groups,
+            "alpha": self.alpha,
+            "kernel_initializer": keras.initializers.serialize(
+                self.kernel_initializer
+            ),
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+        }

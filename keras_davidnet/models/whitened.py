@@ -1,0 +1,34 @@
+"""What nets that begin with a whitening have in common."""
+
+
+class Whitened:
+    """A net whose first layer, `whiten`, is adapted to images.
+
+    To be mixed into an `ImageClassifier`, before it among the bases.
+    """
+
+    # Of the training images, the first that the recipes adapt the net to.
+    adapts_on = 5000
+
+    def adapt(self, images) -> None:
+        """Computes the whitening's filters.
+
+        Args:
+            images: Raw training images, `(n, height, width, channels)`; the
+                first `adapts_on` in the recipes.
+
+        Raises:
+            ValueError: If they are not such images, or too few, or constant.
+        """
+        images = self.checked_images("images", images)
+        self.whiten.adapt(self.normalization(images))
+
+    def make_train_function(self, force=False):
+        # Before the first step, whoever takes it.
+        if not self.whiten.adapted:
+            raise ValueError(
+                "The net's whitening has no filters yet: call "
+                "`model.adapt(images)` with training images before training. "
+                f"Received: {self.whiten.name}.adapted=False"
+            )
+        return super().make_train_function(force)
