@@ -66,10 +66,9 @@ def test_formula(rng, name, inner):
     for g in gradients[:2]:
         optimizer.apply([keras.ops.convert_to_tensor(g, "float32")])
     optimizer.finalize_variable_values([w])
-    expected = start - 5
-    if name == "average":
-        # Of the steps 12 and 13 the latter.
-        expected = expected - 0.3 * 0.1 * gradients[:2].sum(0)
+    # Lookahead's copy follows after step 12, the average's after step 13.
+    moved = gradients[: 1 if name == "lookahead" else 2].sum(0)
+    expected = start - 5 - 0.3 * 0.1 * moved
     np.testing.assert_allclose(w.numpy(), expected, rtol=1e-5, atol=1e-6)
 
 
