@@ -1,8 +1,9 @@
 """airbench in plain PyTorch and NumPy: what the package is compared with.
 
 Written from the recipes' description, with nothing of Keras in it: the nets
-of airbench94, 95 and 96, the whitening, the training step of airbench94_muon
-and the views that are averaged at test time (Jordan, 2024, arXiv:2404.00498).
+of airbench94, 95 and 96, the whitening, the training steps with Muon and
+without, and the views that are averaged at test time (Jordan, 2024,
+arXiv:2404.00498).
 """
 
 import numpy as np
@@ -212,6 +213,62 @@ def train(net, batches, bias_steps, summed):
                 epsilon=1e-7 * batch if summed else 1e-7,
             )
             w.data.copy_(torch.from_numpy(new))
+
+
+def train_with_lookahead(
+    net, batches, rate, decay, warmup, final, bias_steps, summed
+):
+    """The steps of airbench94, 95 and 96, one for each batch.
+
+    `rate` and `decay` are the source's "decoupled" ones, for 1024 images.  The
+    whitening bias is frozen after `bias_steps`.
+    """
+    net.train()
+    batch, steps = len(batches[0][0]), len(batches)
+    scale = 1024 * (1 + 1 / (1 - 0.85))
+    lr, decay = rate / scale, decay * batch / scale
+    biases = [m.bias for m in net.modules() if isinstance(m, BatchNorm)]
+    rest = [
+        p
+        for p in net.parameters()
+        if p.requires_grad and all(p is not bias for bias in biases)
+    ]
+    mean = 1 if summed else batch
+    sgd = torch.optim.SGD(
+        [
+            {
+                "params": parameters,
+                "lr": peak * mean,
+                "peak": peak * mean,
+                "weight_decay": decay / peak / mean,
+            }
+            for parameters, peak in ((rest, lr), (biases, 64 * lr))
+        ],
+        momentum=0.85,
+        nesterov=True,
+    )
+    factors = np.interp(
+        np.arange(steps), [0, int(warmup * steps), steps], [0.2, 1, final]
+    )
+    slow = {name: t.clone() for name, t in net.state_dict().items()}
+    for step, (x, y) in enumerate(batches):
+        for group in sgd.param_groups:
+            group["lr"] = group["peak"] * factors[step]
+        net.whiten.bias.requires_grad_(step < bias_steps)
+        net.zero_grad(set_to_none=True)
+        F.cross_entropy(
+            net(x),
+            y,
+            label_smoothing=0.2,
+            reduction="sum" if summed else "mean",
+        ).backward()
+        sgd.step()
+        if (step + 1) % 5 == 0:
+            kept = 0.95**5 * ((step + 1) / steps) ** 3
+            for name, tensor in net.state_dict().items():
+                slow[name] = kept * slow[name] + (1 - kept) * tensor
+                tensor.copy_(slow[name])
+    net.load_state_dict(slow)
 
 
 def views(images, kind):

@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_davidnet.optimizers.averaging import Averaging
 from keras_davidnet.optimizers.grouped import layers_of
+from keras_davidnet.optimizers.slow_copies import Averaging
 
 
 def averaging(model: keras.Model) -> Averaging | None:
