@@ -10,16 +10,20 @@ import keras
 import numpy as np
 
 from keras_davidnet import (
+    CELU,
     Airbench,
     ConvBN,
     ConvGroup,
     DavidNet,
+    GhostBatchNormalization,
+    GhostBlock,
     ImageClassifier,
     PyTorchSGD,
     RandomCutout,
     RandomHorizontalFlip,
     RandomPadCrop,
     ResBlock,
+    WhitenedDavidNet,
     WhiteningConv2D,
 )
 
@@ -88,6 +92,13 @@ LAYERS = {
         ConvGroup(4, residual=True, activation=prelu(), dtype=dtype)
     ],
     "whitening": lambda dtype: [WhiteningConv2D(dtype=dtype)],
+    "ghost_batch_norm": lambda dtype: [
+        GhostBatchNormalization(4, dtype=dtype),
+        CELU(0.3, dtype=dtype),
+    ],
+    "ghost_block": lambda dtype: [
+        GhostBlock(4, residual=True, groups=2, dtype=dtype)
+    ],
     "augmentation": lambda dtype: [
         RandomPadCrop(2, seed=1, dtype=dtype),
         RandomHorizontalFlip(seed=2, dtype=dtype),
@@ -147,6 +158,12 @@ def airbench(dtype):
     return net
 
 
+def whitened_davidnet(dtype):
+    net = small(WhitenedDavidNet, dtype, width=1, groups=2)
+    net.adapt(data()[0])
+    return net
+
+
 NETS = {
     "davidnet": lambda dtype: small(DavidNet, dtype, width=1),
     "davidnet_frozen": frozen_net,
@@ -160,6 +177,7 @@ NETS = {
     ),
     "subclass": lambda dtype: small(WithHead, dtype, width=1),
     "airbench": airbench,
+    "whitened_davidnet": whitened_davidnet,
 }
 PARTS = [*LAYERS, *NETS]
 

@@ -13,11 +13,15 @@ import numpy as np
 import pytest
 
 from keras_davidnet import (
+    CELU,
     Airbench,
     ConvBN,
     ConvGroup,
+    CoupledSGD,
     DavidNet,
     Dirac,
+    GhostBatchNormalization,
+    GhostBlock,
     Muon,
     PiecewiseLinear,
     PyTorchSGD,
@@ -26,6 +30,7 @@ from keras_davidnet import (
     RandomHorizontalFlip,
     RandomPadCrop,
     ResBlock,
+    WhitenedDavidNet,
     WhiteningConv2D,
 )
 
@@ -225,6 +230,9 @@ CONFIGURED = {
     "ResBlock": lambda: ResBlock(4, residual=True),
     "ConvGroup": lambda: ConvGroup(4, residual=True),
     "WhiteningConv2D": WhiteningConv2D,
+    "GhostBatchNormalization": lambda: GhostBatchNormalization(4),
+    "GhostBlock": lambda: GhostBlock(4, residual=True, groups=2),
+    "CELU": lambda: CELU(0.3),
     "RandomPadCrop": lambda: RandomPadCrop(2, seed=1),
     "RandomHorizontalFlip": lambda: RandomHorizontalFlip(seed=1),
     "RandomCutout": lambda: RandomCutout(4, seed=1),
@@ -232,10 +240,14 @@ CONFIGURED = {
     "Dirac": Dirac,
     "PiecewiseLinear": lambda: PiecewiseLinear([0, 2, 4], [0, 0.1, 0]),
     "PyTorchSGD": lambda: PyTorchSGD(0.1, momentum=0.9, nesterov=True),
+    "CoupledSGD": lambda: CoupledSGD(0.1, momentum=0.9, nesterov=True),
     "Muon": lambda: Muon(0.1),
     "DavidNet": lambda: DavidNet(width=1, input_shape=(8, 16, 3)),
     "Airbench": lambda: Airbench(
         widths=(2, 3, 4), input_shape=(16, 16, 3), views=None
+    ),
+    "WhitenedDavidNet": lambda: WhitenedDavidNet(
+        width=1, input_shape=(8, 16, 3)
     ),
 }
 

@@ -5,7 +5,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_davidnet._checks import check_count
+from keras_davidnet._checks import (
+    check_count,
+    check_momentum,
+    check_not_negative,
+)
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -34,7 +38,7 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
         **kwargs: Of `keras.layers.BatchNormalization`: `scale`, `center`, ...
 
     Raises:
-        ValueError: If `groups` is not a positive integer, or for
+        ValueError: If an argument is out of its range, or for
             `synchronized=True`; in training, if the batch is known not to
             be a multiple of `groups`, or has a mask.
 
@@ -63,7 +67,11 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
                 "The statistics of groups are never those of all replicas. "
                 f"Received: synchronized={kwargs['synchronized']!r}"
             )
-        super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
+        super().__init__(
+            momentum=check_momentum("momentum", momentum),
+            epsilon=check_not_negative("epsilon", epsilon),
+            **kwargs,
+        )
         self.groups = check_count("groups", groups)
 
     def call(self, inputs, training=None, mask=None):

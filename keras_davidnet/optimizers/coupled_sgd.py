@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import check_not_negative
+from keras_davidnet._checks import check_momentum, check_not_negative, plain
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -39,7 +39,7 @@ class CoupledSGD(keras.optimizers.SGD):
         **kwargs: Of `keras.optimizers.Optimizer`: `clipnorm`, `name`, ...
 
     Raises:
-        ValueError: If `momentum` or `weight_decay` is out of its range.
+        ValueError: If an argument is out of its range.
 
     References:
         - [cifar10-fast](https://github.com/davidcpage/cifar10-fast), whose
@@ -56,7 +56,14 @@ class CoupledSGD(keras.optimizers.SGD):
         weight_decay: float = 0.0,
         **kwargs: Any,
     ):
-        super().__init__(learning_rate, momentum, nesterov, **kwargs)
+        if not callable(learning_rate):
+            learning_rate = check_not_negative("learning_rate", learning_rate)
+        super().__init__(
+            learning_rate,
+            check_momentum("momentum", momentum),
+            plain(nesterov),
+            **kwargs,
+        )
         self.coupled_weight_decay = check_not_negative(
             "weight_decay", weight_decay
         )
