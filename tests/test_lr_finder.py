@@ -46,7 +46,7 @@ def stock_net():
         ]
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(3e-3), loss, metrics=["accuracy"])
+    model.compile(keras.optimizers.Adam(1e-4), loss, metrics=["accuracy"])
     return model
 
 
@@ -81,22 +81,18 @@ def assert_same(one, other):
         np.testing.assert_array_equal(a, b)
 
 
-def ideal_rates(low, high, steps):
-    return np.geomspace(low, high, steps)
-
-
 @pytest.mark.parametrize("sizes", [[4, 4, 4], [4, 4, 2]])
 def test_rates_and_losses_equal_numpy(rng, sizes):
-    """Over four epochs; the last batch of each may be smaller."""
-    x = rng.normal(size=(sum(sizes), 1)).astype("float32")
-    y = rng.normal(size=(sum(sizes), 1)).astype("float32")
+    """Over eight epochs; the last batch of each may be smaller."""
+    x = rng.uniform(0.8, 1.2, (sum(sizes), 1)).astype("float32")
+    y = rng.uniform(4, 5, (sum(sizes), 1)).astype("float32")
     model = one_weight(PyTorchSGD(7.0, momentum=0.9, nesterov=True))
-    finder = LearningRateFinder(1e-3, 0.1)
+    finder = LearningRateFinder(1e-3, 3e-3)
     epochs = 8
     fit = {"batch_size": 4, "epochs": epochs, "shuffle": False, "verbose": 0}
     model.fit(x, y, **fit, callbacks=[finder])
 
-    rates = ideal_rates(1e-3, 0.1, 3 * epochs)
+    rates = np.geomspace(1e-3, 3e-3, 3 * epochs)
     starts = np.cumsum([0, *sizes])
     parts = [slice(a, b) for a, b in itertools.pairwise(starts)] * epochs
     w, velocity, losses = np.ones((1, 1)), 0, []
@@ -143,7 +139,7 @@ def test_stops_at_a_loss_that_is_not_finite():
     fit = {"batch_size": 1, "shuffle": False, "verbose": 0}
     model.fit(x, y, **fit, callbacks=[finder])
     np.testing.assert_allclose(
-        finder.rates, ideal_rates(1e-6, 1e-3, 20)[:11], rtol=1e-5
+        finder.rates, np.geomspace(1e-6, 1e-3, 20)[:11], rtol=1e-5
     )
     assert np.isfinite(finder.losses).all()
     assert_same(model.get_weights(), [np.ones((1, 1))])
@@ -154,14 +150,15 @@ def test_leaves_the_model_as_it_was(make):
     """A net that was trained before, to its last bit, and its plan."""
     model, train_ds = make(), batches()
     fit = {"shuffle": False, "verbose": 0}
-    model.fit(train_ds, epochs=2, **fit)
+    model.fit(train_ds, epochs=1, **fit)
     before, config = state(model), model.optimizer.get_config()
     train_ds.plan.epoch = 5
     finder = LearningRateFinder(
-        1e-3, 0.1, dataset=train_ds if make is stock_net else None
+        1e-5, 1e-2, dataset=train_ds if make is stock_net else None
     )
     model.fit(train_ds, epochs=4, **fit, callbacks=[finder])
-    assert len(finder.losses) == 24
+    # The plan had moved on.
+    assert len(finder.losses) > 6
     assert_same(state(model), before)
     assert model.optimizer.get_config() == config
     assert train_ds.plan.epoch == 5
@@ -170,29 +167,28 @@ def test_leaves_the_model_as_it_was(make):
 @pytest.mark.parametrize("make", [stock_net, davidnet, airbench])
 def test_training_afterwards_is_that_of_a_model_without_it(make):
     """The rate, the augmentation and the order of the images are the same."""
-    histories, weights = [], []
-    for high in (None, 1e-3, 1e3):
+    results = []
+    for find in (False, True):
         keras.utils.set_random_seed(0)
         model, train_ds = make(), batches()
         fit = {"shuffle": False, "verbose": 0}
-        if high:
+        if find:
             dataset = train_ds if make is stock_net else None
-            finder = LearningRateFinder(1e-4, high, dataset)
+            finder = LearningRateFinder(1e-4, 1e3, dataset)
             model.fit(train_ds, epochs=4, **fit, callbacks=[finder])
-            # Torch's dropout has its generator.
-            keras.utils.set_random_seed(1)
-        else:
-            keras.utils.set_random_seed(1)
-        histories.append(model.fit(train_ds, epochs=3, **fit).history)
-        weights.append(model.get_weights())
-    for history in histories[1:]:
-        assert history == histories[0]
-    for other in weights[1:]:
-        assert_same(other, weights[0])
+            # No rate makes the normalised filters of Airbench diverge.
+            assert len(finder.losses) < 24 or make is airbench
+        # On torch Keras's dropout draws from the generator of PyTorch.
+        keras.utils.set_random_seed(1)
+        history = model.fit(train_ds, epochs=3, **fit).history
+        results.append((history, model.get_weights()))
+    (history, weights), (other_history, other_weights) = results
+    assert other_history == history
+    assert_same(other_weights, weights)
 
 
-def test_groups_keep_their_proportion(rng):
-    """What each weight has moved, from zero gradient but one step of 1."""
+def test_groups_keep_their_proportion():
+    """Of all steps; the bias has 64 times the rate of the kernel."""
     x, y = np.ones((20, 3), "float32"), np.zeros((20, 2), "float32")
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     optimizer = GroupedOptimizer(
@@ -208,12 +204,12 @@ def test_groups_keep_their_proportion(rng):
     finder = LearningRateFinder(1e-4, 1e-3)
     fit = {"batch_size": 1, "shuffle": False, "verbose": 0}
     model.fit(x, y, **fit, callbacks=[finder, Look()])
-    # The gradient is that of the bias for each of the three inputs.
+    # All inputs are 1: bias and kernel have the same gradient.
     for before, after in itertools.pairwise(seen):
         kernel, bias = (b - a for a, b in zip(before, after, strict=True))
         np.testing.assert_allclose(bias, 64 * kernel[0], rtol=2e-3)
     np.testing.assert_allclose(
-        finder.rates, ideal_rates(1e-4, 1e-3, 20), rtol=1e-5
+        finder.rates, np.geomspace(1e-4, 1e-3, 20), rtol=1e-5
     )
 
 
@@ -244,7 +240,7 @@ def test_steps_that_overflow_do_not_raise_the_rate():
     skipped = np.flatnonzero(np.array(finder.rates) > 1.01e-6)[0] - 1
     # The gradient of w = 1 is 32: five halvings bring it below 65504.
     assert skipped == 5
-    rates = ideal_rates(1e-6, 1e-5, 30)
+    rates = np.geomspace(1e-6, 1e-5, 30)
     np.testing.assert_allclose(
         finder.rates, [*[rates[0]] * 5, *rates[:-5]], rtol=1e-5
     )
@@ -323,7 +319,9 @@ def test_a_dataset_that_is_none():
 
 
 def test_a_fit_that_is_too_short():
-    with pytest.raises(ValueError, match="at least 20 steps.*6 steps.*epochs=3"):
+    with pytest.raises(
+        ValueError, match="at least 20 steps.*6 steps.*epochs=3"
+    ):
         davidnet().fit(
             batches(), epochs=3, callbacks=[LearningRateFinder()], verbose=0
         )
@@ -335,10 +333,16 @@ def test_data_of_unknown_length():
             yield IMAGES[:4], LABELS[:4]
 
     with pytest.raises(ValueError, match="Received: None steps per epoch"):
-        davidnet().fit(endless(), callbacks=[LearningRateFinder()], verbose=0)
+        davidnet().fit(
+            endless(), shuffle=False, callbacks=[LearningRateFinder()]
+        )
     finder = LearningRateFinder()
     davidnet().fit(
-        endless(), steps_per_epoch=20, callbacks=[finder], verbose=0
+        endless(),
+        shuffle=False,
+        steps_per_epoch=20,
+        callbacks=[finder],
+        verbose=0,
     )
     assert finder.rates[0] == pytest.approx(1e-6)
 

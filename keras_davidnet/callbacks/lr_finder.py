@@ -1,6 +1,7 @@
 """The learning-rate range test."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -158,7 +159,7 @@ class LearningRateFinder(keras.callbacks.Callback):
         # Read, not counted: a step that overflows in float16 does not count.
         self._rate = _number(members(self.model.optimizer)[-1].learning_rate)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch, logs: Any = None):
         if JAX:
             # Else the variables are empty until the epoch ends.
             self.model.jax_state_sync()
