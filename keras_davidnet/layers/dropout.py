@@ -33,7 +33,8 @@ class IntegerDropout(keras.layers.Dropout):
             bits = tf.random.stateless_uniform(
                 [(size + 1) // 2],
                 seed=seed + tf.stack([replica, 0]),
-                minval=None,
+                # All 32 bits, which TensorFlow's types forget.
+                minval=None,  # pyright: ignore[reportArgumentType]
                 maxval=None,
                 dtype="int32",
             )
