@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_davidnet._checks import check_positive
+from keras_davidnet._distribution import scope
 from keras_davidnet.datasets.batches import Batches
 from keras_davidnet.optimizers.grouped import members
 from keras_davidnet.schedules import PiecewiseLinear
@@ -34,7 +35,9 @@ class LearningRateFinder(keras.callbacks.Callback):
 
     When `fit` ends, the variables of model, optimizer and metrics, the rates
     and the epoch of the data's plan are what they were when it began.  After a
-    `fit` that raised, `finder.on_train_end()` does that.
+    `fit` that raised, `finder.on_train_end()` does that.  The global generators
+    are none of it: those that shuffle arrays, and PyTorch's, which Keras's
+    dropout draws from on torch.
 
     Of several optimizers (`GroupedOptimizer`), all rates rise by the same
     factor.  `low`, `high` and what is found are those of the default group; the
@@ -135,7 +138,8 @@ class LearningRateFinder(keras.callbacks.Callback):
         optimizers = members(model.optimizer)
         shares = _shares(optimizers)
         if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
+            with scope(model):
+                model.optimizer.build(model.trainable_variables)
         self._keep(optimizers)
         growth = math.log(self.high / self.low) / (steps - 1)
         for optimizer, share in zip(optimizers, shares, strict=True):
