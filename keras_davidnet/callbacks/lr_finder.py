@@ -30,8 +30,7 @@ class LearningRateFinder(keras.callbacks.Callback):
     smoothed loss is above 4 times its best or the loss is not finite.
 
     A hundred steps are enough; give `fit` as many epochs as they take.  Its
-    logs are those of each batch, and its history is of no use.  Without
-    `validation_data` it takes less time.
+    logs are those of each batch, and its history is of no use.
 
     When `fit` ends, the variables of model, optimizer and metrics, the rates
     and the epoch of the data's plan are what they were when it began.  After a
@@ -199,9 +198,8 @@ class LearningRateFinder(keras.callbacks.Callback):
         model = self.model
         data = self._data if self.dataset is None else self.dataset
         plan = getattr(data, "plan", None)
-        variables = (
-            model.variables + model.optimizer.variables
-        ) + model.metrics_variables
+        variables = model.variables + model.optimizer.variables
+        variables += model.metrics_variables
         self._found = (
             model,
             # Copies: some backends hand out their own memory.
