@@ -5,6 +5,7 @@ from keras_davidnet import recipes as recipes
 from keras_davidnet.callbacks import (
     DecoupledWeightDecay as DecoupledWeightDecay,
 )
+from keras_davidnet.callbacks import LearningRateFinder as LearningRateFinder
 from keras_davidnet.callbacks import Resume as Resume
 from keras_davidnet.initializers import Dirac as Dirac
 from keras_davidnet.initializers import PyTorchUniform as PyTorchUniform

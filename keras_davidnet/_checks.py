@@ -8,11 +8,12 @@ import inspect
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """NumPy's numbers and arrays as Python's; anything else as it is."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
@@ -97,7 +98,8 @@ def check_image_shape(
             f"`{name}` must be (height, width, channels), height and width of "
             f"at least {smallest} pixels or None. Received: {name}={shape!r}"
         )
-    return tuple(size if size is None else int(size) for size in shape)
+    height, width = (None if size is None else int(size) for size in shape[:2])
+    return height, width, int(shape[2])
 
 
 def argument_names(cls: type) -> set[str]:

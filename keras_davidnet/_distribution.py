@@ -1,13 +1,14 @@
 """`tf.distribute`: its replicas, and the strategies that Keras trains under."""
 
 import contextlib
+from typing import Any
 
 import keras
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
-    def this_replica():
+    def this_replica() -> tuple[Any, int]:
         """The number of the calling replica, and how many replicas there are.
 
         A replica sees its part of the batch.
@@ -35,7 +36,7 @@ if keras.backend.backend() == "tensorflow":
         return model.distribute_strategy.scope()
 else:
 
-    def this_replica():
+    def this_replica() -> tuple[Any, int]:
         """A layer sees the whole batch, on however many devices it lies."""
         return 0, 1
 

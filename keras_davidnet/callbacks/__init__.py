@@ -1,5 +1,8 @@
 """Callbacks."""
 
+from keras_davidnet.callbacks.lr_finder import (
+    LearningRateFinder as LearningRateFinder,
+)
 from keras_davidnet.callbacks.resume import Resume as Resume
 from keras_davidnet.callbacks.weight_decay import (
     DecoupledWeightDecay as DecoupledWeightDecay,

@@ -78,6 +78,7 @@ class Resume(keras.callbacks.Callback):
             )
         self.path = pathlib.Path(path)
         self.dataset = dataset
+        self._plan = None if dataset is None else dataset.plan
         self._data = None
 
     def on_data(self, x, y):
@@ -107,8 +108,8 @@ class Resume(keras.callbacks.Callback):
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
         self._history = state["history"]
-        if self.dataset is not None:
-            self.dataset.plan.seed = state["seed"]
+        if self._plan is not None:
+            self._plan.seed = state["seed"]
         # As Keras's own BackupAndRestore tells `fit`.
         epochs = self.params["epochs"]
         over = state.get("stopped_of") == epochs
@@ -117,8 +118,8 @@ class Resume(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         # `fit` has read it; one that is interrupted must not leave it behind.
         self.model._initial_epoch = None
-        if self.dataset is not None:
-            self.dataset.plan.epoch = epoch
+        if self._plan is not None:
+            self._plan.epoch = epoch
         if self._run is None:
             self._check_run()
             self._run = self._describe_run()
@@ -133,8 +134,8 @@ class Resume(keras.callbacks.Callback):
             "epochs": epoch + 1,
             "history": self._history,
         }
-        if self.dataset is not None:
-            self._state["seed"] = self.dataset.plan.seed
+        if self._plan is not None:
+            self._state["seed"] = self._plan.seed
         write_state(self.path, self._state, self._variables())
 
     def on_train_end(self, logs=None):
@@ -155,12 +156,11 @@ class Resume(keras.callbacks.Callback):
     def _describe_run(self):
         run = describe_run(self.model, self._variables())
         run["data"] = self._data
-        if self.dataset is not None:
-            plan = self.dataset.plan
+        if self._plan is not None:
             run["dataset"] = {
-                "images": plan.n,
-                "batch_size": plan.batch_size,
-                "alternating_flip": plan.alternating_flip,
+                "images": self._plan.n,
+                "batch_size": self._plan.batch_size,
+                "alternating_flip": self._plan.alternating_flip,
             }
         return run
 

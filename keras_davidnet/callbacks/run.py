@@ -4,6 +4,7 @@ import json
 import re
 import reprlib
 import zlib
+from typing import Any
 
 import keras
 import numpy as np
@@ -55,7 +56,8 @@ def describe_data(x, y) -> dict | None:
     checksum = 0
     for array in (x, y):
         array = np.ascontiguousarray(as_array("x", array))
-        checksum = zlib.crc32(array.view("uint8"), checksum)
+        pixels: Any = array.view("uint8")
+        checksum = zlib.crc32(pixels, checksum)
     return {"shape": list(x.shape), "checksum": checksum}
 
 
@@ -102,7 +104,7 @@ def _describe(part):
     return {"class": name, "config": config}
 
 
-def _plain(value):
+def _plain(value) -> Any:
     if isinstance(value, dict):
         return {
             key: _plain(item)

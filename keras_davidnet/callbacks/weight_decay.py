@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -66,7 +67,8 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
             ) from error
         self.weight_decay = weight_decay
         self.exclude = tuple(exclude)
-        self._found = None
+        # The model, and for each member of its optimizer what it had.
+        self._found: Any = None
 
     def on_train_begin(self, logs=None):
         # A fit that raised left the optimizer of some model armed.

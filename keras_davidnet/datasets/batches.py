@@ -187,5 +187,5 @@ class Batches(keras.utils.PyDataset):
     def on_epoch_end(self):
         whole = self._drawn is not None and len(self._drawn) == len(self)
         self._drawn = None
-        if whole and self._advances:
+        if self.plan is not None and whole and self._advances:
             self.plan.epoch += 1

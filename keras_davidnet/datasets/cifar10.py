@@ -101,7 +101,8 @@ def _download():
             "y_train, x_test and y_test, and pass its path: "
             "load_cifar10(path)"
         ) from error
-    return tuple((x, y.reshape(-1)) for x, y in (train, test))
+    (x_train, y_train), (x_test, y_test) = train, test
+    return (x_train, y_train.reshape(-1)), (x_test, y_test.reshape(-1))
 
 
 def _read(path):
@@ -126,7 +127,8 @@ def _read(path):
             if member.isreg()
         }
         return _from_batches(
-            lambda name: archive.extractfile(members[name]).read()
+            # A regular file has content.
+            lambda name: archive.extractfile(members[name]).read()  # pyright: ignore[reportOptionalMemberAccess]
         )
 
 

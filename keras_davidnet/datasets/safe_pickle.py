@@ -2,6 +2,7 @@
 
 import io
 import pickle
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class _Reader(io.BytesIO):
 class _Tuple(tuple):
     """No key: hashing one of twice the same tuple, and so on, takes forever."""
 
-    __hash__ = None
+    __hash__ = None  # pyright: ignore[reportAssignmentType]  # Python's own way
 
 
 class _Dtype:
@@ -83,7 +84,7 @@ class _Unpickler(pickle._Unpickler):
 
     for _opcode in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
 
-        def _load(self, load=dispatch[_opcode[0]]):
+        def _load(self: Any, load=dispatch[_opcode[0]]):
             load(self)
             self.stack[-1] = _Tuple(self.stack[-1])
 

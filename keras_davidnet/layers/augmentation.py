@@ -241,7 +241,8 @@ def get_augmentation(
         return None
     layers = []
     for word in identifier.split("_"):
-        name, size = re.fullmatch(r"([a-z]+)(\d*)", word).groups()
+        match: Any = re.fullmatch(r"([a-z]+)(\d*)", word)
+        name, size = match.groups()
         layers.append(_WORDS[name](*([int(size)] if size else []), dtype=dtype))
     return keras.Sequential(
         [keras.Input((None, None, channels)), *layers], name="augmentation"

@@ -17,7 +17,8 @@ if BACKEND == "tensorflow":
         bits = tf.random.stateless_uniform(
             [(size + 1) // 2],
             seed=tf.cast(seed, "int32") + tf.stack([replica, 0]),
-            minval=None,
+            # All 32 bits, which TensorFlow's types forget.
+            minval=None,  # pyright: ignore[reportArgumentType]
             maxval=None,
             dtype="int32",
         )

@@ -14,6 +14,7 @@ from keras_davidnet._checks import (
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.celu import CELU
 from keras_davidnet.layers.ghost_batch_norm import GhostBatchNormalization
+from keras_davidnet.layers.max_pool import FastMaxPooling2D
 from keras_davidnet.layers.part import Part
 
 
@@ -87,7 +88,7 @@ class GhostBlock(Part, keras.layers.Layer):
         # Keras hands `trainable` on when it is set, but not when it is given.
         common = {"trainable": self.trainable, "dtype": self.dtype_policy}
         self.pool = plain(pool)
-        self.max_pool = keras.layers.MaxPooling2D(
+        self.max_pool = FastMaxPooling2D(
             2 if pool else 1,
             data_format="channels_last",
             name="max_pool",

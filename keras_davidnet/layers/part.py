@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 
@@ -10,7 +11,7 @@ import keras
 _HANDED_ON = {"momentum": "momentum", "epsilon": "epsilon", "rate": "dropout"}
 
 
-def clone_layer(layer):
+def clone_layer(layer: Any) -> Any:
     """Copies a layer, its weights included, so that no two parts share one.
 
     What has no state, such as None, a function or a pooling, is returned as it
@@ -82,7 +83,8 @@ class Part:
         super().__setattr__(name, value)
 
     def get_config(self) -> dict:
-        config = super().get_config()
+        # Of the layer that this is mixed into.
+        config = super().get_config()  # pyright: ignore[reportAttributeAccessIssue]
         sublayers = {}
         for path, parent, layer in _sublayers(self):
             changed = {
@@ -111,7 +113,7 @@ class Part:
     def from_config(cls, config, **kwargs):
         config = dict(config)
         changes = config.pop("sublayers", {})
-        part = super().from_config(config, **kwargs)
+        part = super().from_config(config, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
         for path, _, layer in _sublayers(part):
             changed = changes.get(path, {})
             if "trainable" in changed:

@@ -110,6 +110,8 @@ class ResBlock(Part, keras.layers.Layer):
                 ("conv", "res1", "res2") if residual else ("conv",)
             )
         )
+        self.res1: Any
+        self.res2: Any
         self.res1, self.res2 = branch or (None, None)
         self.filters = self.conv.filters
         self.momentum = self.conv.momentum

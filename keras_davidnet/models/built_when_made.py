@@ -14,7 +14,8 @@ class BuiltWhenMade(type(keras.Model)):
     model, a subclass can add layers until then.
     """
 
-    def __call__(cls, *args, **kwargs):
+    # Pyright does not know that a model's type is a metaclass.
+    def __call__(cls, *args, **kwargs):  # pyright: ignore[reportSelfClsParameterName]
         net = super().__call__(*args, **kwargs)
         net.build(net.input_shape)
         if not all(layer.built for layer in net.layers):

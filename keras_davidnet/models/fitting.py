@@ -14,6 +14,7 @@ from keras_davidnet._array_checks import (
     check_raw,
 )
 from keras_davidnet._distribution import scope
+from keras_davidnet.callbacks.lr_finder import LearningRateFinder
 from keras_davidnet.callbacks.resume import Resume
 from keras_davidnet.datasets import Batches
 from keras_davidnet.datasets.plan import FollowEpoch
@@ -87,7 +88,7 @@ class FittedModel(keras.Model):
             shuffle = False
         callbacks = keras.tree.flatten(callbacks or [])
         for callback in callbacks:
-            if isinstance(callback, Resume):
+            if isinstance(callback, Resume | LearningRateFinder):
                 callback.on_data(x, y)
         self._build_optimizer()
         self._fitting = True

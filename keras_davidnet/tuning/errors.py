@@ -1,6 +1,7 @@
 """What ends a search, where KerasTuner would go on to the next trial."""
 
 import functools
+from typing import Any
 
 import keras_tuner
 from keras_tuner.errors import (
@@ -42,7 +43,7 @@ def ends_search(function):
 def _was_last_hope(callbacks):
     for callback in callbacks:
         # KerasTuner's own callback; a worker's oracle is in another process.
-        oracle = getattr(getattr(callback, "tuner", None), "oracle", None)
+        oracle: Any = getattr(getattr(callback, "tuner", None), "oracle", None)
         trials = getattr(oracle, "trials", {}).values()
         if trials and len(trials) == oracle.max_trials:
             return all(trial.status != "COMPLETED" for trial in trials)
@@ -82,7 +83,7 @@ def check_objective(model, batch, validation_data, callbacks):
     if validation_data is not None:
         logs |= {f"val_{name}" for name in logs}
     for callback in callbacks:
-        objective = getattr(callback, "objective", None)
+        objective: Any = getattr(callback, "objective", None)
         if isinstance(
             objective, keras_tuner.Objective
         ) and not objective.has_value(logs):

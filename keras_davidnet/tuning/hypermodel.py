@@ -141,6 +141,7 @@ class RecipeHyperModel(keras_tuner.HyperModel):
                 step; it ends the search.
         """
         check_arguments(y, shuffle, sample_weight, callbacks)
+        assert y is not None  # it has raised
         if validation_split and validation_data is None:
             check_fraction("validation_split", validation_split)
             # The last ones, as Keras does.

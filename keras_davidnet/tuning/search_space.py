@@ -53,7 +53,7 @@ class Argument:
         self._choices = isinstance(given, list) and (
             not sequence or all(isinstance(v, list | tuple) for v in given)
         )
-        values = given if self._range or self._choices else [given]
+        values: Any = given if self._range or self._choices else [given]
         if isinstance(default, float):
             values = [float(v) if is_number(v) else v for v in values]
         self.values = values
