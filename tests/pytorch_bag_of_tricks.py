@@ -107,8 +107,12 @@ def nesterov_update(w, v, g, lr, decay, momentum=0.9):
 
 
 def train(net, batches, steps_per_epoch, epochs=10):
-    """One step for each batch of images and labels; the loss is summed."""
+    """One step for each batch of images and labels; the loss is summed.
+
+    The net is then the average over the steps, moving statistics included.
+    """
     net.train()
+    average = {k: v.detach().clone() for k, v in net.state_dict().items()}
     trained = [p for p in net.parameters() if p.requires_grad]
     velocities = [torch.zeros_like(p) for p in trained]
     for step, (x, y) in enumerate(batches, 1):
@@ -124,3 +128,7 @@ def train(net, batches, steps_per_epoch, epochs=10):
                 factor = 64 if w.ndim == 1 else 1
                 decay = 5e-4 * batch / factor
                 nesterov_update(w, v, w.grad, lr * factor, decay)
+        if step % 5 == 1:
+            for name, value in net.state_dict().items():
+                average[name].lerp_(value, 1 - 0.99**5)
+    net.load_state_dict(average)

@@ -17,6 +17,7 @@ from keras_davidnet import (
     WhiteningConv2D,
     recipes,
 )
+from keras_davidnet.optimizers.grouped import members
 
 torch = pytest.importorskip("torch", reason="PyTorch is what we compare with")
 import pytorch_airbench  # noqa: E402
@@ -186,7 +187,7 @@ def test_the_recipes_numbers():
     model = WhitenedDavidNet(width=1)
     grouped = recipes.get("bag_of_tricks").optimizer(steps_per_epoch=97)
     grouped.build(model.trainable_variables)
-    found = {o.name: o for o in grouped.optimizers}
+    found = {o.name: o for o in members(grouped)}
     names = {
         name: [v.path.split("/", 1)[1] for v in o._trainable_variables]
         for name, o in found.items()
@@ -216,7 +217,7 @@ def test_the_recipes_numbers():
 @pytest.mark.parametrize("epochs, flat", [(1, 0.2), (5, 1), (20, 2), (80, 2)])
 def test_the_rate_follows_the_length(epochs, flat):
     grouped = recipes.bag_of_tricks_optimizer(100, epochs)
-    schedule = grouped.default._learning_rate
+    schedule = grouped.inner_optimizer.default._learning_rate
     steps = np.linspace(0, 100 * epochs - 1, 30).astype(int)
     np.testing.assert_allclose(
         [float(schedule(int(step))) for step in steps],
