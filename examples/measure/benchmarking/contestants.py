@@ -8,7 +8,9 @@ normalisation and augmentation included, and returns when the last step is done.
 import keras
 import numpy as np
 
-from keras_davidnet import DavidNet, datasets
+from keras_davidnet import DavidNet, PyTorchSGD, datasets
+
+RATE, MOMENTUM, DECAY = 0.01, 0.9, 5e-4
 
 
 class Contestant:
@@ -25,7 +27,16 @@ class Fit(Contestant):
 
     def __init__(self, case):
         super().__init__(case)
-        self.model.compile()
+        self.compile()
+
+    def compile(self):
+        # The rate of a default compile() follows the length of each `fit`,
+        # which is traced anew for it.
+        self.model.compile(
+            PyTorchSGD(
+                RATE, momentum=MOMENTUM, nesterov=True, weight_decay=DECAY
+            )
+        )
 
     def run(self, data):
         self.model.fit(data)
@@ -37,7 +48,7 @@ class FitWithoutAugmentation(Fit):
         self.model = DavidNet(
             width=case.width, dtype=case.precision, augmentation=None
         )
-        self.model.compile()
+        self.compile()
 
 
 class Pipeline(Contestant):
@@ -54,8 +65,6 @@ class Pipeline(Contestant):
 # The same net in a bare loop: one compiled step that computes the loss, its
 # gradients, the update of PyTorchSGD, loss and accuracy.  Nothing of Keras but
 # the layers.
-
-RATE, MOMENTUM, DECAY = 0.01, 0.9, 5e-4
 
 
 class TensorFlowLoop(Contestant):
