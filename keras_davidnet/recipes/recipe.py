@@ -20,7 +20,7 @@ class Result:
 
     Args:
         accuracy: Mean over the runs, in [0, 1], with the recipe's views.
-        runs: Number of runs.
+        runs: Number of runs, None where the source does not say.
         source: Where it stands: a link, or a page of the docs.
         plain_accuracy: The same without views.
         std: Standard deviation of `accuracy` over the runs.
@@ -29,7 +29,7 @@ class Result:
     """
 
     accuracy: float
-    runs: int
+    runs: int | None
     source: str
     plain_accuracy: float | None = None
     std: float | None = None
