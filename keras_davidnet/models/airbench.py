@@ -9,7 +9,6 @@ from keras_davidnet._checks import check_count, plain
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.layers import ConvGroup, WhiteningConv2D
 from keras_davidnet.models.airbench_optimizers import airbench_optimizer
-from keras_davidnet.models.image_classifier import ImageClassifier
 from keras_davidnet.models.whitened import Whitened
 
 # PyTorch's default for the bias of such a convolution.
@@ -19,7 +18,7 @@ _HEAD = keras.initializers.RandomUniform(-(3**0.5), 3**0.5)
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class Airbench(Whitened, ImageClassifier):
+class Airbench(Whitened):
     """airbench's net, from raw images to logits.
 
     A `WhiteningConv2D` of 2x2 patches and its activation, then a `ConvGroup`

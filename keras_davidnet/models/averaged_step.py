@@ -1,5 +1,7 @@
 """The step of a model whose moving statistics are averaged."""
 
+from typing import Any
+
 import keras
 
 from keras_davidnet.optimizers.grouped import layers_of
@@ -14,7 +16,7 @@ def averaging(model: keras.Model) -> Averaging | None:
     return None
 
 
-def averaged_step(model: keras.Model, step, *args):
+def averaged_step(model: keras.Model, step, *args) -> Any:
     """`step(*args)`; and what averages the weights sees the statistics.
 
     Args:

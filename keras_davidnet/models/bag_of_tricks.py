@@ -12,7 +12,6 @@ from keras_davidnet._checks import (
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.layers import GhostBlock, WhiteningConv2D
-from keras_davidnet.models.image_classifier import ImageClassifier
 from keras_davidnet.models.whitened import Whitened
 from keras_davidnet.optimizers import (
     CoupledSGD,
@@ -80,7 +79,7 @@ def bag_of_tricks_optimizer(
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class WhitenedDavidNet(Whitened, ImageClassifier):
+class WhitenedDavidNet(Whitened):
     """Page's bag-of-tricks net: DavidNet behind a whitening.
 
     A `WhiteningConv2D` of 3x3 patches, a 1x1 `GhostBlock` of `width` filters,

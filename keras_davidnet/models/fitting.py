@@ -40,7 +40,7 @@ class FittedModel(keras.Model):
         x=None,
         y=None,
         batch_size=None,
-        epochs=1,
+        epochs: float = 1,
         verbose="auto",
         callbacks=None,
         validation_split=0.0,

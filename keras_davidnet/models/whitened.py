@@ -1,11 +1,13 @@
 """What nets that begin with a whitening have in common."""
 
+from keras_davidnet.layers import WhiteningConv2D
+from keras_davidnet.models.image_classifier import ImageClassifier
 
-class Whitened:
-    """A net whose first layer, `whiten`, is adapted to images.
 
-    To be mixed into an `ImageClassifier`, before it among the bases.
-    """
+class Whitened(ImageClassifier):
+    """A net whose first layer, `whiten`, is adapted to images."""
+
+    whiten: WhiteningConv2D
 
     # Of the training images, the first that the recipes adapt the net to.
     adapts_on = 5000

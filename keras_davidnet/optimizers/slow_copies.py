@@ -51,7 +51,7 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
                 )
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = optimizer
-        vars(self)["_statistics"] = []
+        self.__dict__["_statistics"] = []
 
     @abc.abstractmethod
     def due(self, step):
@@ -73,7 +73,7 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
             return
         self.inner_optimizer.build(variables)
         # Keras would count variables in an attribute as the optimizer's own.
-        vars(self)["_statistics"] = list(statistics)
+        self.__dict__["_statistics"] = list(statistics)
         # 1 until the first step of a `fit`: the copies hold nothing yet.
         self._fresh = self.add_variable(
             (),
@@ -92,7 +92,7 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
         if len(grads) == 0:
             return
         if not self.built:
-            self.build(list(trainable_variables))
+            self.build(list(trainable_variables or ()))
         weights = self._trainable_variables
         # New tensors: on PyTorch the step changes the weights in their place.
         starts = self._starts(weights, self._copies)
