@@ -19,6 +19,7 @@ from precision import floats
 from keras_davidnet import (
     DavidNet,
     DecoupledWeightDecay,
+    Lookahead,
     PiecewiseLinear,
     PyTorchSGD,
     RandomCutout,
@@ -32,6 +33,7 @@ BATCH, STEPS, SIZE, CLASSES, DEVICES = 16, 5, 16, 3, 2
 
 TRAININGS = {
     "mean, coupled decay": {},
+    "averages of the net": {"averaged": True},
     "sum, decoupled decay, augmentation": {
         "reduction": "sum",
         "decay": 0.1,
@@ -61,6 +63,7 @@ def train(
     reduction=None,
     decay=None,
     augmented=False,
+    averaged=False,
     process=(0, 1),
     epochs=2,
     state=None,
@@ -84,13 +87,14 @@ def train(
         # The published formulation: the rate over the batch, the decay times
         # it.
         scale = BATCH if reduction == "sum" else 1
+        optimizer = PyTorchSGD(
+            PiecewiseLinear([0, 2, 10], [0, 0.1 / scale, 0]),
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=5e-3 * scale,
+        )
         model.compile(
-            PyTorchSGD(
-                PiecewiseLinear([0, 2, 10], [0, 0.1 / scale, 0]),
-                momentum=0.9,
-                nesterov=True,
-                weight_decay=5e-3 * scale,
-            ),
+            Lookahead(optimizer, sync_period=3) if averaged else optimizer,
             reduction
             and keras.losses.SparseCategoricalCrossentropy(
                 from_logits=True, reduction=reduction

@@ -89,7 +89,11 @@ def both_nets(rng, **arguments):
     ours.adapt(pixels(rng, 100, 16, 16))
     torch.manual_seed(0)
     theirs = pytorch_airbench.Airbench(
-        **{k: v for k, v in arguments.items() if k != "input_shape"}
+        **{
+            k: v
+            for k, v in arguments.items()
+            if k not in ("input_shape", "views")
+        }
     )
     torch.nn.init.normal_(theirs.whiten.bias, std=0.3)
     for module in theirs.modules():
