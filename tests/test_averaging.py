@@ -179,6 +179,15 @@ def test_saved_within_a_fit_it_goes_on(tmp_path, name):
     assert_same(whole, loaded, 1e-6)
 
 
+@pytest.mark.parametrize("name", AVERAGES)
+def test_between_two_fits_the_net_predicts(name):
+    # On JAX Keras gives away the arrays that it predicts with.
+    one, other = (fit(compiled(AVERAGES[name](grouped())), 1) for _ in range(2))
+    one.predict(IMAGES, verbose=0)
+    assert_same(one, other)
+    assert_same(fit(one, 1), fit(other, 1))
+
+
 def test_a_part_of_an_epoch():
     model = compiled(sgd())
     fit(model, 1.3)

@@ -148,7 +148,9 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
             (self._statistics, self._statistics_copies),
         ):
             for w, copy in zip(weights, copies, strict=True):
-                w.assign(copy)
+                # On JAX Keras gives the arrays of a net away when it predicts,
+                # and its copies must not be among them.
+                w.assign(ops.copy(copy))
         self._fresh.assign(1)
 
     @property
