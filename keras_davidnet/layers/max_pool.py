@@ -38,14 +38,18 @@ elif BACKEND == "jax":
 class FastMaxPooling2D(keras.layers.MaxPooling2D):
     """Keras's layer, for windows side by side without Keras's detours.
 
-    On TensorFlow, and with strides or a padding, it is Keras's layer.
+    On TensorFlow, with strides or a padding, and in an export for images of any
+    size, it is Keras's layer.
     """
 
     if BACKEND != "tensorflow":
 
         def call(self, inputs):
+            _, *size, _ = inputs.shape
             if (
-                self.strides != self.pool_size
+                # Symbolic sizes cannot be compared.
+                not all(isinstance(s, int) for s in size)
+                or self.strides != self.pool_size
                 or self.padding != "valid"
                 or self.data_format != "channels_last"
             ):
