@@ -12,8 +12,9 @@ from keras_davidnet._checks import (
     check_not_negative,
     plain,
 )
-from keras_davidnet.initializers import Dirac, clone_initializer
+from keras_davidnet.initializers import Dirac
 from keras_davidnet.layers.batch_norm import FusedBatchNormalization
+from keras_davidnet.layers.conv_pairs import add_conv_pairs
 from keras_davidnet.layers.max_pool import FastMaxPooling2D
 from keras_davidnet.layers.part import Part, build_any, clone_layer, unbuilt
 
@@ -75,8 +76,6 @@ class ConvGroup(Part, keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.momentum = check_momentum("momentum", momentum)
         self.epsilon = check_not_negative("epsilon", epsilon)
-        # Keras hands `trainable` on when it is set, but not when it is given.
-        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
         self.pool = FastMaxPooling2D(
             2, data_format="channels_last", name="pool", dtype=self.dtype_policy
         )
@@ -84,28 +83,7 @@ class ConvGroup(Part, keras.layers.Layer):
         self.activations = [
             clone_layer(keras.activations.get(activation)) for _ in range(count)
         ]
-        for index in range(count):
-            conv = keras.layers.Conv2D(
-                self.filters,
-                3,
-                padding="same",
-                use_bias=False,
-                data_format="channels_last",
-                kernel_initializer=clone_initializer(
-                    self.kernel_initializer, index
-                ),
-                name=f"conv{index + 1}",
-                **common,
-            )
-            norm = FusedBatchNormalization(
-                momentum=self.momentum,
-                epsilon=self.epsilon,
-                scale=False,
-                name=f"bn{index + 1}",
-                **common,
-            )
-            setattr(self, conv.name, conv)
-            setattr(self, norm.name, norm)
+        add_conv_pairs(self, count, 3, FusedBatchNormalization)
 
     def build(self, input_shape):
         self.conv1.build(input_shape)

@@ -1,5 +1,6 @@
 """The block of Page's bag-of-tricks net."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,9 @@ from keras_davidnet._checks import (
     check_not_negative,
     plain,
 )
-from keras_davidnet.initializers import PyTorchUniform, clone_initializer
+from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.layers.celu import CELU
+from keras_davidnet.layers.conv_pairs import add_conv_pairs
 from keras_davidnet.layers.ghost_batch_norm import GhostBatchNormalization
 from keras_davidnet.layers.max_pool import FastMaxPooling2D
 from keras_davidnet.layers.part import Part
@@ -85,11 +87,9 @@ class GhostBlock(Part, keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.momentum = check_momentum("momentum", momentum)
         self.epsilon = check_not_negative("epsilon", epsilon)
-        # Keras hands `trainable` on when it is set, but not when it is given.
-        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
         self.pool = plain(pool)
         self.max_pool = FastMaxPooling2D(
-            2 if pool else 1,
+            2,
             data_format="channels_last",
             name="max_pool",
             dtype=self.dtype_policy,
@@ -98,29 +98,12 @@ class GhostBlock(Part, keras.layers.Layer):
             alpha, dtype=self.dtype_policy, name="activation"
         )
         self.alpha = self.activation.alpha
-        for index in range(3 if residual else 1):
-            conv = keras.layers.Conv2D(
-                self.filters,
-                self.kernel_size,
-                padding="same",
-                use_bias=False,
-                data_format="channels_last",
-                kernel_initializer=clone_initializer(
-                    self.kernel_initializer, index
-                ),
-                name=f"conv{index + 1}",
-                **common,
-            )
-            norm = GhostBatchNormalization(
-                self.groups,
-                momentum=self.momentum,
-                epsilon=self.epsilon,
-                scale=False,
-                name=f"bn{index + 1}",
-                **common,
-            )
-            setattr(self, conv.name, conv)
-            setattr(self, norm.name, norm)
+        add_conv_pairs(
+            self,
+            3 if residual else 1,
+            self.kernel_size,
+            functools.partial(GhostBatchNormalization, self.groups),
+        )
 
     def build(self, input_shape):
         self.conv1.build(input_shape)
@@ -145,7 +128,7 @@ class GhostBlock(Part, keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         shape = self.conv1.compute_output_shape(input_shape)
-        return self.max_pool.compute_output_shape(shape)
+        return self.max_pool.compute_output_shape(shape) if self.pool else shape
 
     def get_config(self) -> dict:
         return {
