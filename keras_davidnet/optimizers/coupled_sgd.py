@@ -6,10 +6,11 @@ from typing import Any
 import keras
 
 from keras_davidnet._checks import check_momentum, check_not_negative, plain
+from keras_davidnet.optimizers.coupled_decay import CoupledDecay
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class CoupledSGD(keras.optimizers.SGD):
+class CoupledSGD(CoupledDecay, keras.optimizers.SGD):
     """Keras's SGD, whose velocity has the rate in it, with coupled decay.
 
     For a weight `w` with gradient `g` and velocity `v`:
@@ -62,20 +63,10 @@ class CoupledSGD(keras.optimizers.SGD):
             learning_rate,
             check_momentum("momentum", momentum),
             plain(nesterov),
+            coupled_weight_decay=weight_decay,
             **kwargs,
-        )
-        self.coupled_weight_decay = check_not_negative(
-            "weight_decay", weight_decay
         )
 
     def update_step(self, gradient, variable, learning_rate):
-        coupled = self.coupled_weight_decay and self.weight_decay is None
-        if coupled and self._use_weight_decay(variable):
-            gradient = gradient + self.coupled_weight_decay * variable
+        gradient = self.decayed(gradient, variable)
         super().update_step(gradient, variable, learning_rate)
-
-    def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "weight_decay": self.coupled_weight_decay,
-        }

@@ -11,10 +11,11 @@ from keras_davidnet._checks import (
     check_not_negative,
     plain,
 )
+from keras_davidnet.optimizers.coupled_decay import CoupledDecay
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class PyTorchSGD(keras.optimizers.Optimizer):
+class PyTorchSGD(CoupledDecay):
     """SGD with momentum and decay as PyTorch and TensorFlow 1 define them.
 
     For a weight `w` with gradient `g` and velocity `v`:
@@ -61,12 +62,13 @@ class PyTorchSGD(keras.optimizers.Optimizer):
     ):
         if not callable(learning_rate):
             learning_rate = check_not_negative("learning_rate", learning_rate)
-        super().__init__(learning_rate=learning_rate, **kwargs)
+        super().__init__(
+            learning_rate=learning_rate,
+            coupled_weight_decay=weight_decay,
+            **kwargs,
+        )
         self.momentum = check_momentum("momentum", momentum)
         self.nesterov = plain(nesterov)
-        self.coupled_weight_decay = check_not_negative(
-            "weight_decay", weight_decay
-        )
 
     def build(self, variables):
         if self.built:
@@ -76,10 +78,7 @@ class PyTorchSGD(keras.optimizers.Optimizer):
 
     def update_step(self, gradient, variable, learning_rate):
         learning_rate = ops.cast(learning_rate, variable.dtype)
-        gradient = ops.cast(gradient, variable.dtype)
-        coupled = self.coupled_weight_decay and self.weight_decay is None
-        if coupled and self._use_weight_decay(variable):
-            gradient = gradient + self.coupled_weight_decay * variable
+        gradient = self.decayed(ops.cast(gradient, variable.dtype), variable)
         velocity = self.velocities[self._get_variable_index(variable)]
         update = self.momentum * velocity + gradient
         self.assign(velocity, update)
@@ -92,5 +91,4 @@ class PyTorchSGD(keras.optimizers.Optimizer):
             **super().get_config(),
             "momentum": self.momentum,
             "nesterov": self.nesterov,
-            "weight_decay": self.coupled_weight_decay,
         }
