@@ -12,7 +12,9 @@ from keras_davidnet import (
     ResBlock,
     WhiteningConv2D,
 )
+from keras_davidnet.layers import conv
 from keras_davidnet.layers.batch_norm import FusedBatchNormalization
+from keras_davidnet.layers.conv import FastConv2D
 from keras_davidnet.layers.dropout import IntegerDropout
 from keras_davidnet.layers.max_pool import FastMaxPooling2D
 
@@ -438,6 +440,105 @@ def test_fast_max_pooling_is_kerass_with_other_windows(rng, arguments):
         numpy(FastMaxPooling2D(**arguments)(images)),
         numpy(keras.layers.MaxPooling2D(**arguments)(images)),
     )
+
+
+def test_fast_convolution_is_kerass_with_groups_and_dilation(rng):
+    images = rng.normal(size=(2, 8, 8, 4)).astype("float32")
+    for arguments in {"groups": 2}, {"dilation_rate": 2}:
+        fast = FastConv2D(6, 3, **arguments)
+        stock = keras.layers.Conv2D(6, 3, **arguments)
+        for layer in fast, stock:
+            layer.build(images.shape)
+        stock.set_weights(fast.get_weights())
+        np.testing.assert_array_equal(numpy(fast(images)), numpy(stock(images)))
+
+
+@pytest.mark.parametrize("part_bytes", [1, 2**20])
+@pytest.mark.parametrize(
+    ("size", "strides", "padding"),
+    [
+        (3, 1, "same"),
+        (3, 2, "same"),
+        ((2, 3), (2, 1), "valid"),
+        (1, 1, "valid"),
+    ],
+)
+def test_fast_convolution_and_its_gradients(
+    rng, monkeypatch, size, strides, padding, part_bytes
+):
+    # One image at a time, or all at once.
+    monkeypatch.setattr(conv, "PART_BYTES", part_bytes, raising=False)
+    images = rng.normal(size=(5, 7, 8, 2)).astype("float32")
+    scale = keras.layers.EinsumDense(
+        "bhwc,hwc->bhwc", (7, 8, 2), kernel_initializer="ones"
+    )
+    layer = FastConv2D(3, size, strides=strides, padding=padding)
+    model = keras.Sequential([keras.Input((7, 8, 2)), scale, layer])
+    outputs = model.predict(images, verbose=0)
+    factors = rng.normal(size=outputs.shape).astype("float32")
+    _, kernel, bias = model.get_weights()
+
+    (height, width), (down, right) = (
+        (n, n) if isinstance(n, int) else n for n in (size, strides)
+    )
+    pads = [(0, 0)] * 4
+    if padding == "same":
+        for axis, n, step in (1, height, down), (2, width, right):
+            total = max(0, (outputs.shape[axis] - 1) * step + n)
+            total = max(0, total - images.shape[axis])
+            pads[axis] = (total // 2, total - total // 2)
+    padded = np.pad(images, pads)
+    expected = np.zeros_like(outputs)
+    of_kernel, of_padded = np.zeros_like(kernel), np.zeros_like(padded)
+    for b, i, j in np.ndindex(outputs.shape[:3]):
+        window = np.s_[
+            b, i * down : i * down + height, j * right : j * right + width
+        ]
+        factor = factors[b, i, j]
+        expected[b, i, j] = np.tensordot(padded[window], kernel, 3)
+        of_kernel += padded[window][..., None] * factor
+        of_padded[window] += kernel @ factor
+    (top, _), (left, _) = pads[1:3]
+    of_images = of_padded[:, top : top + 7, left : left + 8]
+
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+    model.compile(
+        keras.optimizers.SGD(1.0),
+        lambda factors, outputs: keras.ops.sum(factors * outputs),
+    )
+    model.train_on_batch(images, factors)
+    for before, after, gradient in zip(
+        (1, kernel, bias),
+        model.get_weights(),
+        ((images * of_images).sum(0), of_kernel, factors.sum((0, 1, 2))),
+        strict=True,
+    ):
+        np.testing.assert_allclose(
+            before - after, gradient, rtol=1e-4, atol=1e-4
+        )
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="JAX differentiates on and on"
+)
+def test_fast_convolution_has_second_derivatives_both_ways(rng):
+    import jax
+
+    images = rng.normal(size=(2, 5, 5, 2)).astype("float32")
+    kernel = rng.normal(size=(3, 3, 2, 3)).astype("float32")
+
+    def curvature(convolution):
+        def loss(kernel):
+            return (convolution(images, kernel) ** 4).sum()
+
+        forward = jax.jvp(jax.grad(loss), (kernel,), (kernel,))[1]
+        backward = jax.grad(lambda k: (jax.grad(loss)(k) * kernel).sum())
+        return forward, backward(kernel)
+
+    fast = curvature(lambda x, k: conv.convolution(x, k, (1, 1), "SAME"))
+    stock = curvature(lambda x, k: keras.ops.conv(x, k, padding="same"))
+    for one, other in zip(fast, stock, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-2)
 
 
 def test_integer_dropout_keeps_each_element_at_its_rate_alone():

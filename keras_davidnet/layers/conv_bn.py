@@ -15,6 +15,7 @@ from keras_davidnet._checks import (
 )
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.batch_norm import FusedBatchNormalization
+from keras_davidnet.layers.conv import FastConv2D
 from keras_davidnet.layers.dropout import IntegerDropout
 from keras_davidnet.layers.part import (
     Part,
@@ -89,7 +90,7 @@ class ConvBN(Part, keras.layers.Layer):
         self.epsilon = check_not_negative("epsilon", epsilon)
         self.dropout = check_fraction("dropout", dropout)
         # Keras hands `trainable` on when it is set, but not when it is given.
-        self.conv = keras.layers.Conv2D(
+        self.conv = FastConv2D(
             filters,
             self.kernel_size,
             strides=self.strides,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import keras
 
 from keras_davidnet.initializers import clone_initializer
+from keras_davidnet.layers.conv import FastConv2D
 
 
 def add_conv_pairs(
@@ -22,7 +23,7 @@ def add_conv_pairs(
     # Keras hands `trainable` on when it is set, but not when it is given.
     common = {"trainable": layer.trainable, "dtype": layer.dtype_policy}
     for index in range(count):
-        conv = keras.layers.Conv2D(
+        conv = FastConv2D(
             layer.filters,
             kernel_size,
             padding="same",

@@ -1,0 +1,111 @@
+"""Convolution as its backend trains it fast."""
+
+import functools
+import math
+
+import keras
+
+JAX = keras.backend.backend() == "jax"
+if JAX:
+    import jax
+    from jax import lax
+    from jax import numpy as jnp
+
+    # Of the images and outputs of a part of the batch: they stay in the
+    # processor's second cache.
+    PART_BYTES = 2**20
+
+    @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+    def convolution(images, kernel, strides, padding):
+        """XLA's convolution; the gradients are those of `by_products`."""
+        return lax.conv_general_dilated(
+            images,
+            kernel,
+            strides,
+            padding,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+    @convolution.defjvp
+    def _(strides, padding, values, tangents):
+        products = functools.partial(
+            by_products, strides=strides, padding=padding
+        )
+        return jax.jvp(products, values, tangents)
+
+    def by_products(images, kernel, strides, padding):
+        """The same as a matrix product for each part of the batch.
+
+        XLA has no fast gradient for kernels on a CPU: it takes a kernel as
+        large as the image there.
+        """
+        height, width, channels, filters = kernel.shape
+        pads = lax.padtype_to_pads(
+            images.shape[1:3], kernel.shape[:2], strides, padding
+        )
+        rows, columns = (
+            (size + sum(pad) - window) // stride + 1
+            for size, pad, window, stride in zip(
+                images.shape[1:3], pads, kernel.shape[:2], strides, strict=True
+            )
+        )
+        down, right = strides
+
+        # Its patches are made anew for the gradient; they take nine times the
+        # images' memory.
+        @jax.checkpoint
+        def product(part):
+            part = jnp.pad(part, ((0, 0), *pads, (0, 0)))
+            patches = [
+                part[
+                    :,
+                    i : i + down * (rows - 1) + 1 : down,
+                    j : j + right * (columns - 1) + 1 : right,
+                ]
+                for i in range(height)
+                for j in range(width)
+            ]
+            matrix = kernel.reshape(-1, filters).astype(part.dtype)
+            return jnp.concatenate(patches, axis=-1) @ matrix
+
+        # The gradients of the parts are added in 32 bits.
+        kernel = kernel.astype(jnp.promote_types("float32", kernel.dtype))
+        batch = len(images)
+        bytes_per_image = images.itemsize * (
+            math.prod(images.shape[1:]) + rows * columns * filters
+        )
+        most = max(1, PART_BYTES // bytes_per_image)
+        size = max(n for n in range(1, min(batch, most) + 1) if batch % n == 0)
+        outputs = lax.map(product, images.reshape(-1, size, *images.shape[1:]))
+        return outputs.reshape(batch, rows, columns, filters)
+
+
+@keras.saving.register_keras_serializable("keras_davidnet")
+class FastConv2D(keras.layers.Conv2D):
+    """Keras's layer, with fast gradients on JAX on a CPU.
+
+    The outputs in training differ from Keras's by rounding.  On other backends
+    and devices, with groups or dilation, and under a `keras.distribution`, it
+    is Keras's layer.
+    """
+
+    if JAX:
+
+        def convolution_op(self, inputs, kernel):
+            if (
+                jax.default_backend() != "cpu"
+                # The parts of the batch may lie on several devices.
+                or keras.distribution.distribution() is not None
+                # Symbolic sizes cannot be divided.
+                or not all(isinstance(size, int) for size in inputs.shape)
+                or self.data_format != "channels_last"
+                or self.groups != 1
+                or self.dilation_rate != (1, 1)
+            ):
+                return super().convolution_op(inputs, kernel)
+            return convolution(
+                inputs,
+                keras.ops.convert_to_tensor(kernel),
+                self.strides,
+                self.padding.upper(),
+            )
