@@ -112,6 +112,25 @@ class FittedModel(keras.Model):
         finally:
             self._fitting = False
 
+    def make_train_function(self, force=False):
+        """`keras.Model.make_train_function`; on JAX it loops in the program."""
+        made = self.train_function is not None and not force
+        super().make_train_function(force)
+        if (
+            JAX
+            and not made
+            and self.steps_per_execution > 1
+            and self.jit_compile
+            and not self.run_eagerly
+            # Batches that are spread over devices are not put together.
+            and keras.distribution.distribution() is None
+        ):
+            from keras_davidnet.models.steps_at_once import steps_at_once
+
+            self.train_function = steps_at_once(
+                self.train_step, self.steps_per_execution
+            )
+
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """`keras.Model.evaluate`; it checks arrays first, as `fit` does."""
         if not self._fitting:
