@@ -1,15 +1,18 @@
 """Measures how fast DavidNet trains, beside what one would pick instead.
 
     python examples/measure/benchmark.py
-    python examples/measure/benchmark.py --backends tensorflow jax --widths 16
+    python examples/measure/benchmark.py --backends jax --widths 16
 
 Each way to train has a process of its own, and those of one comparison take
 turns in an order drawn anew for each round, so that whatever else the machine
-does falls on all alike.  PyTorch is measured where it is installed.  Prints
-tables, and writes benchmark.json and benchmark.png.  For Linux.
+does falls on all alike.  Backends and PyTorch are measured where they are
+installed, and the nets beside a product of two large matrices: the share of the
+processor's peak that they reach.  Prints the tables, and writes benchmark.json,
+benchmark.md and benchmark.png.  For Linux.
 """
 
 import argparse
+import dataclasses
 import importlib.util
 import json
 import os
@@ -23,6 +26,11 @@ from benchmarking.cases import Case
 from benchmarking.worker import Worker
 
 BATCHES = (128, 2048)
+BACKENDS = [
+    name
+    for name in ("tensorflow", "jax", "torch")
+    if importlib.util.find_spec(name)
+]
 # Of each of the fits whose memory is watched.
 FIT_STEPS = 8
 
@@ -35,17 +43,15 @@ def parse_arguments():
     parser.add_argument(
         "--backends",
         nargs="+",
-        choices=["tensorflow", "jax", "torch"],
-        default=[os.environ.get("KERAS_BACKEND", "tensorflow")],
+        choices=BACKENDS,
+        default=BACKENDS,
     )
     parser.add_argument("--widths", nargs="+", type=int, default=[16, 64])
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument(
-        "--precision",
-        choices=["float32", "mixed_bfloat16"],
-        default="float32",
+        "--airbench-batch", metavar="SIZE", type=int, default=2000
     )
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--seconds",
         type=float,
@@ -81,57 +87,77 @@ def resident_memory(case) -> list[int]:
 
 def main():
     # Not above: every worker imports this file, and would hold matplotlib.
-    from benchmarking import report
+    from benchmarking import picture, report
 
     args = parse_arguments()
     begin = time.perf_counter()
     narrow, *wider = sorted(args.widths)
-    backend = args.backends[0]
+    first, *_ = args.backends
 
-    def case(way, backend, width=narrow, batch=args.batch_size):
-        return Case(way, backend, width, batch, args.precision)
+    def case(way, backend=first, width=narrow, batch=args.batch_size):
+        return Case(way, backend, width, batch)
+
+    def in_bfloat16(case):
+        return dataclasses.replace(case, precision="mixed_bfloat16")
 
     torch = importlib.util.find_spec("torch") is not None
-    comparisons = []
-    for width in (narrow, *wider):
-        cases = [case("fit", b, width) for b in args.backends]
+    # On TensorFlow, whose product is the fastest.
+    product = [Case("matrix product", "tensorflow", 1, batch=1)]
+    if "tensorflow" not in BACKENDS:
+        product = []
+    cases = [case(w, b) for w in ("fit", "bare loop") for b in args.backends]
+    if torch:
+        cases += [case(w, "torch") for w in ("PyTorch", "torch.compile")]
+    cases += [case("fit", batch=batch) for batch in BATCHES]
+    groups = [cases + product]
+    for width in wider:
+        cases = [case("fit", width=width)]
         if torch:
             cases.append(case("PyTorch", "torch", width))
-        # Fixed costs show most in the narrowest net, and it takes least time.
-        if width == narrow:
-            cases += [case("bare loop", b) for b in args.backends]
-            if torch:
-                cases.append(case("torch.compile", "torch"))
-            cases += [
-                case("fit", backend, batch=batch)
-                for batch in BATCHES
-                if batch != args.batch_size
+        cases += product
+        groups.append(
+            cases
+            + [
+                in_bfloat16(c)
+                for c in cases
+                if c.way in ("fit", "matrix product")
             ]
+        )
+    airbench = case("fit Airbench", width=64, batch=args.airbench_batch)
+    groups.append([in_bfloat16(c) for c in [airbench, *product]])
+    comparisons = []
+    for cases in groups:
         comparisons.append(measure(cases, args))
-        report.print_comparison(comparisons[-1])
     results = {
         "comparisons": comparisons,
         # In a net so small that it does not hide them.
-        "augmentation": measure(
+        "steps at once": measure(
             [
-                case(way, backend, width=1)
-                for way in ("fit", "fit without augmentation")
+                case(way, backend, 1, batch=8)
+                for way in ("fit", "fit, 16 steps at once", "bare loop")
+                for backend in args.backends
+                # Keras runs one step there.
+                if way != "fit, 16 steps at once" or backend != "torch"
             ],
             args,
         ),
-        "pipeline": measure([case("pipeline alone", backend)], args),
-        "resident_bytes": resident_memory(
-            case("fit", backend, batch=min(BATCHES))
+        "augmentation": measure(
+            [case(way, width=1) for way in ("fit", "fit without augmentation")],
+            args,
         ),
+        "pipeline": measure([case("pipeline alone")], args),
+        "resident_bytes": resident_memory(case("fit", batch=min(BATCHES))),
         "command": " ".join(["python", *sys.argv]),
         "seconds": time.perf_counter() - begin,
         "cores": len(os.sched_getaffinity(0)),
         "processor": machine.processor(),
     }
-    report.print_rest(results)
+    tables = report.tables(results)
+    print(tables)
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "benchmark.json").write_text(json.dumps(results, indent=1))
-    report.save_picture(results, args.output / "benchmark.png")
+    (args.output / "benchmark.md").write_text(tables + "\n")
+    picture.save_picture(results, args.output / "benchmark.png")
     print("Wrote", *sorted(str(path) for path in args.output.iterdir()))
 
 

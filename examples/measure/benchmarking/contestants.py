@@ -5,15 +5,23 @@ uint8 images and their labels, whole batches of them; `run` trains on that once,
 normalisation and augmentation included, and returns when the last step is done.
 """
 
+import math
+import warnings
+from unittest import mock
+
 import keras
 import numpy as np
+from benchmarking.report import PRODUCT
 
-from keras_davidnet import DavidNet, PyTorchSGD, datasets
+from keras_davidnet import DavidNet, PyTorchSGD, datasets, recipes
 
 RATE, MOMENTUM, DECAY = 0.01, 0.9, 5e-4
 
 
 class Contestant:
+    # Of an image's step, where it is counted.
+    flop_per_image = None
+
     def __init__(self, case):
         self.batch = case.batch
         self.model = DavidNet(width=case.width, dtype=case.precision)
@@ -28,18 +36,47 @@ class Fit(Contestant):
     def __init__(self, case):
         super().__init__(case)
         self.compile()
+        first, *others = convolutions_flop(self.model)
+        # Nothing needs the gradient of the images.
+        self.flop_per_image = 2 * first + 3 * sum(others)
 
-    def compile(self):
+    def compile(self, **arguments):
         # The rate of a default compile() follows the length of each `fit`,
         # which is traced anew for it.
         self.model.compile(
             PyTorchSGD(
                 RATE, momentum=MOMENTUM, nesterov=True, weight_decay=DECAY
-            )
+            ),
+            **arguments,
         )
 
     def run(self, data):
         self.model.fit(data)
+
+
+class FitManySteps(Fit):
+    def compile(self):
+        super().compile(steps_per_execution=16)
+
+
+class FitAirbench(Contestant):
+    """The net, optimizer and batches of the recipe."""
+
+    def __init__(self, case):
+        recipe = recipes.get("airbench94_muon")
+        self.batch = case.batch
+        self.model = recipe.replace(views=None).model()
+        noise = np.random.default_rng(0).integers(0, 256, (100, 32, 32, 3))
+        self.model.adapt(noise.astype("uint8"))
+        # Of so many epochs that the rate is still high.
+        self.model.compile(recipe.replace(epochs=1000).optimizer(25))
+        self.flop_per_image = 3 * sum(convolutions_flop(self.model))
+
+    def run(self, data):
+        with warnings.catch_warnings():
+            # So it is.
+            warnings.filterwarnings("ignore", message="The learning rate's")
+            self.model.fit(data)
 
 
 class FitWithoutAugmentation(Fit):
@@ -49,6 +86,50 @@ class FitWithoutAugmentation(Fit):
             width=case.width, dtype=case.precision, augmentation=None
         )
         self.compile()
+
+
+def convolutions_flop(model):
+    """Of the forward pass of one image through each convolution.
+
+    The frozen filters of a whitening are not counted.
+    """
+    flop = []
+    call = keras.layers.Conv2D.call
+
+    def counted(layer, inputs):
+        outputs = call(layer, inputs)
+        _, height, width, _ = outputs.shape
+        flop.append(2 * height * width * math.prod(layer.kernel.shape))
+        return outputs
+
+    with mock.patch.object(keras.layers.Conv2D, "call", counted):
+        keras.backend.compute_output_spec(
+            model.call,
+            keras.KerasTensor((1, *model.input_shape[1:]), "uint8"),
+        )
+    return flop
+
+
+class MatrixProduct(Contestant):
+    """The scale: what the processor can do."""
+
+    def __init__(self, case):
+        import tensorflow as tf
+
+        self.batch = case.batch
+        dtype = "float32" if case.precision == "float32" else "bfloat16"
+        matrix = tf.random.normal((PRODUCT, PRODUCT))
+        self.matrix = tf.cast(matrix, dtype)
+
+    def data(self, images, labels):
+        return range(len(labels))
+
+    def run(self, data):
+        import tensorflow as tf
+
+        for _ in data:
+            product = tf.matmul(self.matrix, self.matrix)
+        product.numpy()
 
 
 class Pipeline(Contestant):
@@ -233,9 +314,12 @@ class CompiledPyTorch(PyTorch):
 
 WAYS = {
     "fit": Fit,
+    "fit, 16 steps at once": FitManySteps,
+    "fit Airbench": FitAirbench,
     "fit without augmentation": FitWithoutAugmentation,
     "bare loop": loop,
     "pipeline alone": Pipeline,
+    "matrix product": MatrixProduct,
     "PyTorch": PyTorch,
     "torch.compile": CompiledPyTorch,
 }

@@ -1,148 +1,62 @@
-"""Tables and picture of a benchmark, from what its JSON holds."""
+"""The tables of a benchmark, from what its JSON holds."""
 
 import statistics
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-
-def print_comparison(results: list[dict]) -> None:
-    _print_speeds(f"width {results[0]['width']}", results)
-    _print_table(
-        ["ratio", "median", "rounds"],
-        [
-            (
-                f"{_name(one)} / {_name(other)}",
-                f"{statistics.median(ratios):.2f}",
-                ", ".join(f"{ratio:.2f}" for ratio in ratios),
-            )
-            for one, other, ratios in _ratios(results)
-        ],
-    )
+# Of the product of two square matrices of this size.
+PRODUCT = 4096
+PRODUCT_FLOP = 2 * PRODUCT**3
 
 
-def print_rest(report: dict) -> None:
-    """What `print_comparison` leaves out."""
-    _print_speeds("width 1", report["augmentation"])
-    with_it, without = map(_seconds, report["augmentation"])
-    cost = [a - b for a, b in zip(with_it, without, strict=True)]
-    widest = report["comparisons"][-1][0]
-    share = statistics.median(cost) / statistics.median(_seconds(widest))
-    print(
-        f"\nAugmentation: {_spread([1e3 * c for c in cost], '.1f')} ms a "
-        f"batch, {share:.1%} of a step at width {widest['width']}"
-    )
-    _print_speeds("no net", report["pipeline"])
-    every = sum(report["comparisons"], [])
-    imports = {
-        name: _spread([r[f"import_{name}_s"] for r in every], ".3f")
-        for name in ("keras", "package")
-    }
-    third, *_, last = report["resident_bytes"]
-    versions = {k: v for r in every for k, v in r["versions"].items()}
-    print(
-        f"\nResident memory after {len(report['resident_bytes']) + 2} fits "
-        f"over that after the third: {last / third - 1:+.2%}"
-        f"\nimport keras: {imports['keras']} s; the package after it: "
-        f"{imports['package']} s\n"
-        f"\n{every[0]['device']}, {report['processor']}, {report['cores']} "
-        f"cores, {every[0]['precision']}\n"
-        + ", ".join(f"{name} {version}" for name, version in versions.items())
-        + f"\n{report['command']} took {report['seconds']:.0f} s"
-    )
-
-
-def save_picture(report: dict, path) -> None:
-    figure, axes = plt.subplots(2, 2, figsize=(13, 9), layout="constrained")
-    by_width, ratios, by_batch, fits = axes.flat
-
-    by_name = {}
+def tables(report: dict) -> str:
+    """All of them, as Markdown."""
+    parts = []
     for results in report["comparisons"]:
-        for result in results:
-            if result["batch"] == results[0]["batch"]:
-                by_name.setdefault(_name(result), []).append(result)
-    for name, results in by_name.items():
-        _plot_speeds(by_width, results, "width", label=name)
-    by_width.set(title="images a second", xlabel="width", yscale="log")
-    by_width.legend()
-
-    for results in report["comparisons"]:
-        for one, other, values in _ratios(results):
-            name = f"{_name(one)} / {_name(other)}\nwidth {one['width']}"
-            ratios.plot(
-                values, [name] * len(values), "o", color="C0", alpha=0.4
-            )
-            ratios.plot(statistics.median(values), name, "|", color="C3", ms=16)
-    ratios.axvline(1, color="grey")
-    ratios.set(title="ratios, round by round; median red")
-    ratios.invert_yaxis()
-    ratios.tick_params(axis="y", labelsize="small")
-
-    first = report["comparisons"][0][0]
-    batches = sorted(
-        (r for r in report["comparisons"][0] if _name(r) == _name(first)),
-        key=lambda r: r["batch"],
-    )
-    _plot_speeds(by_batch, batches, "batch")
-    by_batch.set(
-        title=f"{_name(first)} at width {first['width']}",
-        xlabel="batch size",
-        ylabel="images a second",
-        ylim=(0, None),
-    )
-    memory = by_batch.twinx()
-    memory.plot(
-        [r["batch"] for r in batches],
-        [_peak_gb(r) for r in batches],
-        "s--",
-        color="C1",
-    )
-    memory.set(ylabel="peak memory, GB (dashed)", ylim=(0, None))
-
-    resident = [n / 1e9 for n in report["resident_bytes"]]
-    fits.plot(range(3, len(resident) + 3), resident, "o-")
-    fits.set(
-        title="resident memory after each fit, GB",
-        xlabel="fit",
-        ylim=(0, 1.2 * max(resident)),
-    )
-    for axis in axes.flat:
-        axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+        nets = [r for r in results if r["way"] != "matrix product"]
+        title = f"width {nets[0]['width']}"
+        parts.append(_speed_table(title, nets))
+        parts.append(_ratio_table(nets))
+    parts.append(_share_table(report["comparisons"]))
+    parts.append(_host_table(report["steps at once"]))
+    parts.append(_speed_table("width 1", report["augmentation"]))
+    parts.append(_speed_table("no net", report["pipeline"]))
+    return "\n".join([*filter(None, parts), _facts(report)])
 
 
-def _name(result):
-    if "torch" in result["way"].lower():
-        return result["way"]
-    return f"{result['way']} ({result['backend']})"
+def name(result: dict) -> str:
+    way, backend = result["way"], result["backend"]
+    precision = "" if result["precision"] == "float32" else ", bfloat16"
+    if "torch" in way.lower():
+        return way + precision
+    return f"{way} ({backend}{precision})"
 
 
-def _speeds(result):
+def speeds(result: dict) -> list[float]:
     return [r["images_per_s"] for r in result["rounds"]]
 
 
-def _seconds(result):
-    """That a batch took, round by round."""
-    return [result["batch"] / speed for speed in _speeds(result)]
-
-
-def _peak_gb(result):
+def peak_gb(result: dict) -> float:
     return result["rounds"][-1]["peak_bytes"] / 1e9
 
 
-def _ratios(results):
+def ratios_of(results: list[dict]):
     """Each fit over PyTorch and its backend's other ways, batch by batch."""
     for one in results:
         for other in results:
             plain = "torch" in other["way"].lower()
-            comparable = one["batch"] == other["batch"] and (
-                plain or one["backend"] == other["backend"]
-            )
+            comparable = all(
+                one[key] == other[key] for key in ("batch", "precision")
+            ) and (plain or one["backend"] == other["backend"])
             if comparable and one["way"] == "fit" != other["way"]:
-                pairs = zip(_speeds(one), _speeds(other), strict=True)
-                yield one, other, [a / b for a, b in pairs]
+                yield one, other, _by_round(speeds(one), speeds(other))
+
+
+def _by_round(ones, others):
+    return [a / b for a, b in zip(ones, others, strict=True)]
+
+
+def _seconds(result):
+    """That a batch took, round by round."""
+    return [result["batch"] / speed for speed in speeds(result)]
 
 
 def _spread(values, form):
@@ -153,34 +67,122 @@ def _spread(values, form):
     )
 
 
-def _plot_speeds(axis, results, by, **options):
-    speeds = [_speeds(r) for r in results]
-    middle = [statistics.median(s) for s in speeds]
-    spread = [
-        [m - min(s) for m, s in zip(middle, speeds, strict=True)],
-        [max(s) - m for m, s in zip(middle, speeds, strict=True)],
-    ]
-    x = [r[by] for r in results]
-    axis.errorbar(x, middle, spread, marker="o", capsize=3, **options)
-
-
-def _print_speeds(title, results):
-    _print_table(
+def _speed_table(title, results):
+    return _table(
         [title, "batch", "images/s", "first step, s", "peak memory, GB"],
         [
             (
-                _name(r),
+                name(r),
                 r["batch"],
-                _spread(_speeds(r), ",.0f"),
+                _spread(speeds(r), ",.0f"),
                 f"{r['first_step_s']:.1f}",
-                f"{_peak_gb(r):.2f}",
+                f"{peak_gb(r):.2f}",
             )
             for r in results
         ],
     )
 
 
-def _print_table(head, rows):
-    print()
-    for cells in (head, ["---"] * len(head), *rows):
-        print("| " + " | ".join(map(str, cells)) + " |")
+def _ratio_table(results):
+    rows = [
+        (
+            f"{name(one)} / {name(other)}",
+            f"{statistics.median(ratios):.2f}",
+            ", ".join(f"{ratio:.2f}" for ratio in ratios),
+        )
+        for one, other, ratios in ratios_of(results)
+    ]
+    return rows and _table(["ratio", "median", "rounds"], rows)
+
+
+def _share_table(comparisons):
+    """What a net computes per second, of what a matrix product does."""
+    rows = []
+    for results in comparisons:
+        products = {
+            r["precision"]: [PRODUCT_FLOP * speed for speed in speeds(r)]
+            for r in results
+            if r["way"] == "matrix product"
+        }
+        for r in results:
+            peak = products.get(r["precision"])
+            if peak and r["flop_per_image"]:
+                flops = [r["flop_per_image"] * speed for speed in speeds(r)]
+                rows.append(
+                    (
+                        f"{name(r)}, width {r['width']}",
+                        r["batch"],
+                        _spread([f / 1e9 for f in flops], ",.0f"),
+                        _spread([p / 1e9 for p in peak], ",.0f"),
+                        _spread(_by_round(flops, peak), ".0%"),
+                    )
+                )
+    return _table(
+        ["share of the peak", "batch", "GFLOPS", "product's", "share"], rows
+    )
+
+
+def _host_table(results):
+    """What `fit` adds to a step of its backend's bare loop."""
+    bare = {r["backend"]: r for r in results if r["way"] == "bare loop"}
+    rows = []
+    for r in results:
+        seconds = _seconds(r)
+        loop = _seconds(bare[r["backend"]])
+        more = [a - b for a, b in zip(seconds, loop, strict=True)]
+        rows.append(
+            (
+                name(r),
+                r["batch"],
+                _spread([1e6 * s for s in seconds], ",.0f"),
+                "" if r["way"] == "bare loop" else _more(more),
+            )
+        )
+    return _table(
+        ["width 1", "batch", "µs per step", "over the bare loop, µs"], rows
+    )
+
+
+def _more(seconds):
+    values = [1e6 * s for s in seconds]
+    return (
+        f"{statistics.median(values):+,.0f} "
+        f"({min(values):+,.0f} to {max(values):+,.0f})"
+    )
+
+
+def _facts(report):
+    with_it, without = map(_seconds, report["augmentation"])
+    cost = [a - b for a, b in zip(with_it, without, strict=True)]
+    widest = report["comparisons"][-2][0]
+    share = statistics.median(cost) / statistics.median(_seconds(widest))
+    every = sum(report["comparisons"], [])
+    imports = {
+        which: _spread([r[f"import_{which}_s"] for r in every], ".3f")
+        for which in ("keras", "package")
+    }
+    third, *_, last = report["resident_bytes"]
+    versions = {k: v for r in every for k, v in r["versions"].items()}
+    return "\n".join(
+        [
+            "",
+            f"- Augmentation: {_spread([1e3 * c for c in cost], '.1f')} ms per "
+            f"batch of {report['augmentation'][0]['batch']}, {share:.1%} of a "
+            f"step at width {widest['width']}.",
+            f"- Resident memory after {len(report['resident_bytes']) + 2} fits "
+            f"over that after the third: {last / third - 1:+.2%}.",
+            f"- `import keras`: {imports['keras']} s; `import keras_davidnet` "
+            f"after it: {imports['package']} s.",
+            f"- {every[0]['device']}, {report['processor']}, "
+            f"{report['cores']} cores; "
+            + ", ".join(f"{k} {version}" for k, version in versions.items())
+            + ".",
+            f"- `{report['command']}` took {report['seconds']:.0f} s.",
+        ]
+    )
+
+
+def _table(head, rows):
+    body = ["| " + " | ".join(map(str, cells)) + " |" for cells in rows]
+    head = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
+    return "\n".join(["", *head, *body])

@@ -84,6 +84,7 @@ def _serve(case, pipe):
         contestant = WAYS[case.way](case)
         contestant.run(data(1))
         start["first_step_s"] = time.perf_counter() - begin
+        start["flop_per_image"] = contestant.flop_per_image
         start["versions"] = machine.versions()
         start["device"], _ = machine.device(case.backend)
         pipe.send(start)
