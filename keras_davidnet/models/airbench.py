@@ -41,9 +41,9 @@ class Airbench(Whitened):
             uniform within `1 / sqrt(12)`.
         head_initializer: Of the linear layer; by default uniform within
             `sqrt(3)`.
-        num_classes, input_shape, include_top, mean, std, augmentation,
-            logit_scale, label_smoothing, views: As for `ImageClassifier`.
         **kwargs: Of `keras.Model`: `name`, `dtype`.
+
+    The other arguments are those of `ImageClassifier`.
 
     Raises:
         ValueError: If an argument is out of its range; when training, if

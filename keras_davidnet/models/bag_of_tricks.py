@@ -99,9 +99,9 @@ class WhitenedDavidNet(Whitened):
         width: Number of filters of the 1x1 convolution.
         groups: Of each `GhostBatchNormalization`.
         alpha: Of each `CELU`.
-        num_classes, input_shape, include_top, mean, std, augmentation,
-            logit_scale, label_smoothing, views: As for `ImageClassifier`.
         **kwargs: Of `keras.Model`: `name`, `dtype`.
+
+    The other arguments are those of `ImageClassifier`.
 
     Raises:
         ValueError: If an argument is out of its range; when training, if

@@ -84,9 +84,9 @@ class DavidNet(ImageClassifier):
         width: Number of filters of the first convolution.
         dropout: Of each `ConvBN`.
         tta: `True` is the old name of `views="mirror"`.
-        num_classes, input_shape, include_top, mean, std, augmentation,
-            logit_scale, label_smoothing, views: As for `ImageClassifier`.
         **kwargs: Of `keras.Model`: `name`, `dtype`.
+
+    The other arguments are those of `ImageClassifier`.
 
     Raises:
         ValueError: If an argument is out of its range.
