@@ -306,7 +306,7 @@ def test_what_is_right_is_taken(images, labels):
         (images.astype("float16"), labels[:, None].astype("uint8")),
     ):
         model.evaluate(x, y, verbose=0)
-    # One dark image of raw pixels in floats is no reason to refuse it.
+    # One dark image of raw pixels in floats is not a reason to refuse it.
     dark = images[:1].astype("float32") % 1 + 0.5
     np.testing.assert_array_equal(
         model.predict(dark, verbose=0),

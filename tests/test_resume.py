@@ -39,7 +39,7 @@ def finish(folder):
 
 
 def kill(folder, seen):
-    """Kills a training as soon as `seen` is true."""
+    """Kills a run as soon as `seen` is true."""
     process = start(folder)
     while not seen():
         assert process.poll() is None, "the training ended before its kill"

@@ -50,7 +50,7 @@ class LearningRateFinder(keras.callbacks.Callback):
 
     Attributes:
         rates: Rate of each step, a list of floats.
-        losses: Loss of each step's batch, likewise.
+        losses: Loss of each step's batch.
         smoothed: Their debiased exponential average, over about a twentieth of
             all steps.
 
@@ -59,7 +59,7 @@ class LearningRateFinder(keras.callbacks.Callback):
             begins, if it has fewer than 20 steps or an unknown number of them,
             if the model has `steps_per_execution` above 1, or if the default
             group's rate is 0.
-        TypeError: If `dataset` is no such dataset.
+        TypeError: If `dataset` is not such a dataset.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Training that goes on after a crash as if there had been none."""
+"""Continues an interrupted run bit for bit."""
 
 import os
 import pathlib
@@ -20,7 +20,7 @@ from keras_davidnet.datasets.batches import Batches
 
 
 class Resume(keras.callbacks.Callback):
-    """Saves the state of training after each epoch; `fit` goes on from it.
+    """Saves the state of training after each epoch; `fit` continues from it.
 
     A run that was killed and is started again, by the same program, ends with
     the weights and the history of one that was not: to the bit where two runs
@@ -53,7 +53,7 @@ class Resume(keras.callbacks.Callback):
             shows epoch `e` of its plan, whatever the model.
 
     Raises:
-        TypeError: If `dataset` is no such dataset.
+        TypeError: If `dataset` is not such a dataset.
         ValueError: When `fit` begins, if the file is damaged or belongs to
             another run, or if an epoch of `fit` is not one of `dataset`.
 

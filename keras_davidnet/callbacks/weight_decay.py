@@ -36,7 +36,7 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
             normalization alone.
 
     Raises:
-        ValueError: If `weight_decay` is negative or a pattern is no regular
+        ValueError: If `weight_decay` is negative or a pattern is not a regular
             expression, or, when `fit` begins, if a pattern matches no weight.
         TypeError: When `fit` begins, unless the model has a Keras optimizer.
 

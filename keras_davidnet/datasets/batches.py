@@ -119,7 +119,7 @@ class Batches(keras.utils.PyDataset):
 
         Raises:
             ValueError: If a batch cannot be split into `count` equal parts, or
-                there is no part `index`.
+                `index` is not below `count`.
         """
         check_count("count", count)
         if check_count("index", index, 0) >= count:

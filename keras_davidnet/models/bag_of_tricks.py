@@ -97,9 +97,9 @@ class WhitenedDavidNet(Whitened):
 
     Args:
         width: Number of filters of the 1x1 convolution.
-        groups: Of each `GhostBatchNormalization`.
-        alpha: Of each `CELU`.
-        **kwargs: Of `keras.Model`: `name`, `dtype`.
+        groups: Groups of each `GhostBatchNormalization`.
+        alpha: The alpha of each `CELU`.
+        **kwargs: Arguments of `keras.Model`: `name`, `dtype`.
 
     The other arguments are those of `ImageClassifier`.
 

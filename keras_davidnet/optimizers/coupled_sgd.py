@@ -37,7 +37,8 @@ class CoupledSGD(CoupledDecay, keras.optimizers.SGD):
         nesterov: Whether to use Nesterov's momentum.
         weight_decay: Coupled decay, kept in the attribute
             `coupled_weight_decay`.
-        **kwargs: Of `keras.optimizers.Optimizer`: `clipnorm`, `name`, ...
+        **kwargs: Arguments of `keras.optimizers.Optimizer`: `clipnorm`,
+            `name`, ...
 
     Raises:
         ValueError: If an argument is out of its range.

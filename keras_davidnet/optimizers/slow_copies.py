@@ -16,8 +16,8 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
 
     The copies begin as what the weights are before the first step of a `fit`,
     and are the net's weights when `fit` ends; `load_weights` between two leaves
-    nothing of the old ones.  A state that was saved within a `fit` goes on with
-    its copies.
+    nothing of the old ones.  A state that was saved within a `fit` continues
+    with its copies.
 
     In the models of this package all floats of the net are averaged, moving
     means and variances included; in other models those that are trained, as by

@@ -174,7 +174,7 @@ class DavidNetHyperModel(RecipeHyperModel):
     """Runs of DavidNet for KerasTuner to search among.
 
     Args:
-        width, dropout, label_smoothing, augmentation: Of `DavidNet`, given as
+        width, dropout, label_smoothing, augmentation: Those of `DavidNet`, as
             `RecipeHyperModel` explains, which holds for all but `**kwargs`.
         peak, warmup: Of `recipes.davidnet_optimizer`.
         decay: `"coupled"`, through the optimizer, or `"decoupled"`, through
@@ -183,8 +183,8 @@ class DavidNetHyperModel(RecipeHyperModel):
             times it, `weight_decay / (1 - momentum)`, which decays about as
             much.
         batch_size, epochs: Of the recipe.
-        **kwargs: Of `DavidNet`, the same in all trials: `num_classes`,
-            `input_shape`, `mean`, `std`, `dtype`, ...
+        **kwargs: Arguments of `DavidNet`, the same in all trials:
+            `num_classes`, `input_shape`, `mean`, `std`, `dtype`, ...
 
     Example:
 
