@@ -199,7 +199,7 @@ def test_validation_data_by_position(model, images, labels):
 
 
 def batches(x, y):
-    """The one batch of a stream, as Keras wants it."""
+    """The one batch of a stream, as Keras expects it."""
     return (x,) if y is None else (x, y)
 
 

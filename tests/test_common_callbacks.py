@@ -52,7 +52,7 @@ def net(steps, optimizer):
 
 
 def fit(model, callbacks=(), decay=False, epochs=EPOCHS, **arguments):
-    """Eight steps an epoch."""
+    """Eight steps per epoch."""
     if decay:
         callbacks = [*callbacks, DecoupledWeightDecay(DECAY)]
     return model.fit(

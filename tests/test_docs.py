@@ -10,6 +10,7 @@ comments tell more: `<!-- not run: reason -->` before a block, and
 """
 
 import inspect
+import os
 import pathlib
 import re
 import textwrap
@@ -121,7 +122,7 @@ def short(monkeypatch, tmp_path):
 
 @pytest.fixture
 def namespace(short, monkeypatch, rng):
-    """What the blocks may use without a word: names, arrays, a net."""
+    """What the blocks may use as given: names, arrays, a net."""
 
     def draw(n):
         return (
@@ -141,7 +142,7 @@ def namespace(short, monkeypatch, rng):
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     )
     images = rng.normal(size=(BATCH, 32, 32, 3)).astype("float32")
-    names = {"__name__": "docs", "keras": keras, "np": np}
+    names = {"__name__": "docs", "keras": keras, "np": np, "os": os}
     names |= {"keras_tuner": keras_tuner, "recipes": recipes}
     names |= {"datasets": datasets, "load_cifar10": datasets.load_cifar10}
     names |= {name: thing for name, thing in public() if "." not in name}

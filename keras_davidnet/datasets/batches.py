@@ -140,8 +140,8 @@ class Batches(keras.utils.PyDataset):
     def feed(self) -> "Batches | tf.data.Dataset":
         """The same batches for a `fit` that sets `plan.epoch` by itself.
 
-        Drawing from them, be it a whole epoch, never moves the plan.  On
-        TensorFlow a `tf.data.Dataset`; others get `Batches`.
+        Drawing from them, even a whole epoch, never moves the plan.  It is a
+        `tf.data.Dataset` on TensorFlow, `Batches` elsewhere.
         """
         if TENSORFLOW:
             return self.tf_dataset()

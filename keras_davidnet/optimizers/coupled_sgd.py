@@ -29,7 +29,7 @@ class CoupledSGD(CoupledDecay, keras.optimizers.SGD):
 
     The attribute `weight_decay` that Keras gives every optimizer is the
     decoupled one; while it is set, by `keras_davidnet.DecoupledWeightDecay`,
-    the coupled decay rests.
+    there is no coupled decay.
 
     Args:
         learning_rate: A float, a `LearningRateSchedule` or a callable.
