@@ -9,6 +9,7 @@ comments tell more: `<!-- not run: reason -->` before a block, and
     -->
 """
 
+import functools
 import inspect
 import os
 import pathlib
@@ -56,9 +57,11 @@ def public():
     """The public objects by name, with the methods of classes."""
     for module in (keras_davidnet, datasets, recipes, tuning):
         for name, thing in vars(module).items():
-            if not (inspect.isclass(thing) or inspect.isfunction(thing)):
-                continue
-            if not thing.__module__.startswith("keras_davidnet"):
+            if (
+                name.startswith("_")
+                or not (inspect.isclass(thing) or inspect.isfunction(thing))
+                or not thing.__module__.startswith("keras_davidnet")
+            ):
                 continue
             yield name, thing
             if inspect.isclass(thing):
@@ -84,6 +87,7 @@ def short(monkeypatch, tmp_path):
         original = getattr(thing, function)
         signature = inspect.signature(original)
 
+        @functools.wraps(original)
         def capped(*args, **kwargs):
             bound = signature.bind(*args, **kwargs)
             for name, limit in limits.items():
@@ -141,21 +145,24 @@ def namespace(short, monkeypatch, rng):
     stock_model.compile(
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     )
-    images = rng.normal(size=(BATCH, 32, 32, 3)).astype("float32")
-    names = {"__name__": "docs", "keras": keras, "np": np, "os": os}
-    names |= {"keras_tuner": keras_tuner, "recipes": recipes}
-    names |= {"datasets": datasets, "load_cifar10": datasets.load_cifar10}
-    names |= {name: thing for name, thing in public() if "." not in name}
-    names |= {"make_dataset": datasets.make_dataset}
-    names |= dict(zip(("x_train", "y_train"), train, strict=True))
-    names |= dict(zip(("x_test", "y_test"), test, strict=True))
-    names |= dict(zip(("x_valid", "y_valid"), test, strict=True))
-    return names | {
+    return {
+        "__name__": "docs",
+        "keras": keras,
+        "keras_tuner": keras_tuner,
+        "np": np,
+        "os": os,
+        "datasets": datasets,
+        "recipes": recipes,
+        **{name: thing for name, thing in public() if "." not in name},
+        "load_cifar10": datasets.load_cifar10,
+        **dict(zip(("x_train", "y_train"), train, strict=True)),
+        **dict(zip(("x_test", "y_test"), test, strict=True)),
+        **dict(zip(("x_valid", "y_valid"), test, strict=True)),
         "train_ds": datasets.make_dataset(*train, 64, training=True, seed=0),
         "test_ds": datasets.make_dataset(*test, 64),
+        "images": rng.normal(size=(BATCH, 32, 32, 3)).astype("float32"),
         "model": model,
         "stock_model": stock_model,
-        "images": images,
     }
 
 

@@ -53,7 +53,7 @@ COLORS = {"airbench94_muon": "tab:blue", "davidnet": "tab:orange"}
 def draw_accuracy(path: pathlib.Path) -> None:
     """Training accuracy by time as lines, test accuracy at the end as dots."""
     figure, axes = plt.subplots(
-        1, len(RUNS), figsize=(9, 3.4), sharey=True, layout="constrained"
+        1, len(RUNS), figsize=(9, 3.7), sharey=True, layout="constrained"
     )
     for axis, ((hardware, unit, seconds), files) in zip(
         axes, RUNS.items(), strict=True
@@ -79,8 +79,14 @@ def draw_accuracy(path: pathlib.Path) -> None:
         axis.set(title=hardware, xlabel=f"{unit} of training")
         axis.set_xlim(0, 1.12 * axis.get_xlim()[1])
         axis.grid(alpha=0.3)
-        axis.legend(loc="lower right", fontsize="small")
     axes[0].set(ylabel="accuracy, %", ylim=(40, 100))
+    # The last axes have all recipes.
+    figure.legend(
+        *axes[-1].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=4,
+        fontsize="small",
+    )
     figure.savefig(path, dpi=100)
     plt.close(figure)
 
