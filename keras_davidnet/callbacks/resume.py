@@ -24,8 +24,8 @@ class Resume(keras.callbacks.Callback):
 
     A run that was killed and is started again, by the same program, ends with
     the weights and the history of one that was not: to the bit where two runs
-    under one seed give the same bits.  The epoch in
-    which it was killed is repeated.
+    under one seed give the same bits.  The epoch in which it was
+    killed is repeated.
 
     The file holds all variables of model and optimizer, as that of Keras's
     `BackupAndRestore`; the state of dropout and augmentation, which Keras does

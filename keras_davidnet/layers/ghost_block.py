@@ -42,8 +42,8 @@ class GhostBlock(Part, keras.layers.Layer):
         kernel_size: Size of all convolutions, which keep height and width.
         pool: Whether to pool by 2x2 maxima.
         residual: Whether the block has the residual branch.
-        groups: Argument of `GhostBatchNormalization`.
-        alpha: Argument of `CELU`.
+        groups: Groups of each `GhostBatchNormalization`.
+        alpha: The alpha of each `CELU`.
         kernel_initializer: Name, instance or class of the initializer; a seed
             of `s` gives the kernels `s`, `s + 1` and `s + 2`.
         momentum: Momentum of the moving statistics.

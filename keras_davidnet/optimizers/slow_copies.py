@@ -130,7 +130,7 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
     def _follow(self, weights, copies, starts, due, step):
         new = 1 - ops.cast(self.kept(step), precision())
         for w, copy, start in zip(weights, copies, starts, strict=True):
-            # In this form a weight that is not trained is its copy, to the bit.
+            # So a weight that does not move equals its copy bit for bit.
             net = ops.convert_to_tensor(w)
             moved = start + ops.cast(new, w.dtype) * (net - start)
             copy.assign(ops.where(due, moved, start))
