@@ -39,9 +39,16 @@ BLOCK = re.compile(
     r"|^(?P<indent> *)```python\n(?P<code>.*?)^ *```$",
     re.DOTALL | re.MULTILINE,
 )
-BATCH, EPOCHS = 64, 2
-# As the runs end before the schedules do.
-pytestmark = pytest.mark.filterwarnings("ignore:The learning rate's last knot")
+BATCH, EPOCHS = 16, 2
+pytestmark = pytest.mark.filterwarnings(
+    # As the runs end before the schedules do.
+    "ignore:The learning rate's last knot",
+    # Of KerasTuner and of Keras's exporters.
+    "ignore:currentThread:DeprecationWarning",
+    "ignore:getName:DeprecationWarning",
+    "ignore:.*native_serialization:DeprecationWarning",
+    "ignore:In the future `np.object`:FutureWarning",
+)
 
 
 def blocks(text):
@@ -101,6 +108,8 @@ def short(monkeypatch, tmp_path):
     cap(keras.Model, "fit", epochs=EPOCHS)
     for module in (datasets, keras_davidnet.recipes.recipe):
         cap(module, "make_dataset", batch_size=BATCH)
+    cap(datasets, "EpochPlan", batch_size=BATCH)
+    cap(datasets, "Batches", batch_size=BATCH)
     search = keras_tuner.RandomSearch
     monkeypatch.setattr(
         keras_tuner,
@@ -158,8 +167,8 @@ def namespace(short, monkeypatch, rng):
         **dict(zip(("x_train", "y_train"), train, strict=True)),
         **dict(zip(("x_test", "y_test"), test, strict=True)),
         **dict(zip(("x_valid", "y_valid"), test, strict=True)),
-        "train_ds": datasets.make_dataset(*train, 64, training=True, seed=0),
-        "test_ds": datasets.make_dataset(*test, 64),
+        "train_ds": datasets.make_dataset(*train, 16, training=True, seed=0),
+        "test_ds": datasets.make_dataset(*test, 16),
         "images": rng.normal(size=(BATCH, 32, 32, 3)).astype("float32"),
         "model": model,
         "stock_model": stock_model,
