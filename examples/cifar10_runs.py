@@ -1,4 +1,4 @@
-"""Flags and report of a training on CIFAR-10; shared by the examples."""
+"""Flags and report of a run on CIFAR-10; shared by the examples."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Draws the curves of a training; shared by the examples."""
+"""Draws the curves of a run; shared by the examples."""
 
 import matplotlib
 

@@ -4,7 +4,7 @@
     python examples/search.py --tuner hyperband
     python examples/search.py --tuner bayesian --trials 30
 
-An interrupted search goes on where it was when the same command is given again;
+An interrupted search continues when the same command is given again;
 `--overwrite` begins anew.  It needs the extras `examples` and `tuner`.
 """
 

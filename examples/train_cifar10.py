@@ -49,7 +49,7 @@ def parse_arguments():
         "--resume",
         metavar="DIR",
         type=pathlib.Path,
-        help="the output of an interrupted run, which goes on after its last "
+        help="the output of an interrupted run, which continues after its last "
         "whole epoch, under the flags that it had",
     )
     args = parser.parse_args()

@@ -91,7 +91,7 @@ def main():
     ).share(*share)
 
     # The whole training belongs in the scope: on JAX, processes that call fit
-    # outside of it train apart, without a word.
+    # outside of it silently train separate models.
     with scope:
         model = DavidNet(
             width=args.width,

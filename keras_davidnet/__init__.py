@@ -33,4 +33,4 @@ from keras_davidnet.optimizers import Muon as Muon
 from keras_davidnet.optimizers import PyTorchSGD as PyTorchSGD
 from keras_davidnet.schedules import PiecewiseLinear as PiecewiseLinear
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

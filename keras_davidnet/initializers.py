@@ -20,8 +20,8 @@ class PyTorchUniform(keras.initializers.VarianceScaling):
     are given.
 
     Args:
-        seed: An integer or a `keras.random.SeedGenerator`; None for a seed of
-            its own.
+        seed: An integer or a `keras.random.SeedGenerator`; None for a random
+            seed.
     """
 
     def __init__(self, seed: int | keras.random.SeedGenerator | None = None):
@@ -82,7 +82,7 @@ class Dirac(PyTorchUniform):
 def clone_initializer(initializer, index: int = 0):
     """Copies an initializer, so that two kernels never share a draw.
 
-    An unseeded initializer gets a seed of its own, a seeded one its seed plus
+    An unseeded initializer gets a new seed, a seeded one its seed plus
     `index`.  One that draws anew at each call (its seed is a `SeedGenerator`,
     or it is a plain function) is returned as it is.
     """

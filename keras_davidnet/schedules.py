@@ -12,7 +12,7 @@ from keras_davidnet._checks import check_count, check_numbers
 
 @keras.saving.register_keras_serializable("keras_davidnet")
 class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
-    """A rate that runs in straight lines from knot to knot.
+    """A learning rate that is linear between knots.
 
     `rate(step) = np.interp(step, knots, values)`: linear between the knots,
     flat outside them.

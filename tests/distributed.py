@@ -1,4 +1,4 @@
-"""Short trainings, to be run on one device and on several.
+"""Short runs, to be made on one device and on several.
 
     python tests/distributed.py FOLDER replicas         # TensorFlow
     python tests/distributed.py FOLDER devices          # JAX, one process

@@ -1,6 +1,6 @@
 """All public layers and nets, some with odd sublayers; and what they are.
 
-As a script it loads what `test_every_part.py` saved, in a process of its own.
+As a script it loads what `test_every_part.py` saved, in a separate process.
 """
 
 import json

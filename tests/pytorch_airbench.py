@@ -150,7 +150,7 @@ def muon_step(
 
 
 def groups_of(net, batch, summed):
-    """What `torch.optim.SGD` trains; the decay is 2e-6 an image.
+    """What `torch.optim.SGD` trains; the decay is 2e-6 per image.
 
     The rates are for the loss summed over the batch.  Those for the mean loss
     are `batch` times as large, and the decays as much smaller.

@@ -252,7 +252,7 @@ def assert_moved_alike(ours, theirs, before):
 
 
 # The source's rate and decay, warm-up, final rate and the nets' difference; of
-# airbench94 a step fewer, which the last of Lookahead's leaves out.
+# airbench94 one step fewer, which the last of Lookahead's leaves out.
 WITHOUT_MUON = {
     "airbench94": (11.5, 0.0153, 0.23, 0.07, {}, STEPS - 1),
     "airbench96": (
@@ -373,7 +373,7 @@ def test_a_step_in_16_bits_is_finite(rng, dtype):
         assert (name == "whiten/kernel") == np.array_equal(array, before[name])
     np.testing.assert_array_equal(after["whiten/kernel"], kernel)
     for layer in model.layers:
-        # The pixels' distance from their mean wants more bits; a `Sequential`
+        # The pixels' distance from their mean needs more bits; a `Sequential`
         # has layers with policies.
         if layer.name not in ("normalization", "augmentation"):
             assert layer.dtype_policy.name == dtype, layer.name

@@ -109,7 +109,7 @@ def test_every_step_draws_anew_and_seeds_repeat(layer):
 
 
 # What each layer drew, read off images that know their own coordinates: an
-# array of shape (batch, numbers drawn for an image).
+# array of shape (batch, numbers drawn per image).
 
 
 def coordinates(batch):
@@ -275,7 +275,7 @@ def test_in_a_pipeline_of_tensorflows(dtype):
         np.array_equal(out, image[:, ::-1])
         for out, image in zip(mapped(flip, training=True), images, strict=True)
     ]
-    # Each batch has draws of its own.
+    # Each batch has new draws.
     assert mirrored[:14] != mirrored[14:]
     assert 4 < sum(mirrored) < 24
     offsets = {

@@ -191,7 +191,7 @@ def test_between_two_fits_the_net_predicts(name):
 def test_a_part_of_an_epoch():
     model = compiled(sgd())
     fit(model, 1.3)
-    # 10.4 steps of eight an epoch.
+    # 10.4 steps, eight per epoch.
     assert int(model.optimizer.iterations) == 11
 
 

@@ -199,7 +199,7 @@ def test_validation_data_by_position(model, images, labels):
 
 
 def batches(x, y):
-    """The one batch of a stream, as Keras wants it."""
+    """The one batch of a stream, as Keras expects it."""
     return (x,) if y is None else (x, y)
 
 
@@ -306,7 +306,7 @@ def test_what_is_right_is_taken(images, labels):
         (images.astype("float16"), labels[:, None].astype("uint8")),
     ):
         model.evaluate(x, y, verbose=0)
-    # One dark image of raw pixels in floats is no reason to refuse it.
+    # One dark image of raw pixels in floats is not a reason to refuse it.
     dark = images[:1].astype("float32") % 1 + 0.5
     np.testing.assert_array_equal(
         model.predict(dark, verbose=0),

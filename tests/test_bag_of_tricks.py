@@ -299,7 +299,7 @@ def test_ghost_statistics(rng, groups, shape, axis, scale):
         layer.gamma.assign(gamma)
     mean, variance = np.zeros(channels), np.ones(channels)
     for size in (36, 24):
-        # Each image about a mean of its own: the groups differ.
+        # Each image has another mean, so the groups differ.
         x = rng.normal(size=(size, *shape)) + rng.normal(
             size=(size, *([1] * len(shape)))
         )

@@ -1,7 +1,7 @@
 """The callbacks that people use, with DavidNet and with decoupled decay.
 
 Each at one and at eight steps an execution, alone and with
-`DecoupledWeightDecay`, against trainings by stock Keras optimizers that have
+`DecoupledWeightDecay`, against runs by stock Keras optimizers that have
 neither.
 """
 
@@ -52,7 +52,7 @@ def net(steps, optimizer):
 
 
 def fit(model, callbacks=(), decay=False, epochs=EPOCHS, **arguments):
-    """Eight steps an epoch."""
+    """Eight steps per epoch."""
     if decay:
         callbacks = [*callbacks, DecoupledWeightDecay(DECAY)]
     return model.fit(
@@ -68,7 +68,7 @@ def fit(model, callbacks=(), decay=False, epochs=EPOCHS, **arguments):
 
 @functools.cache
 def reference(decay, epochs=EPOCHS):
-    """Weights and logs of a training without callbacks, a step at a time."""
+    """Weights and logs of a run without callbacks, one step at a time."""
     model = net(1, sgd(weight_decay=DECAY if decay else None))
     history = fit(model, epochs=epochs)
     return model.get_weights(), history
@@ -205,7 +205,7 @@ class Weights(keras.callbacks.Callback):
 
 @functools.cache
 def averages(decay):
-    """The moving averages by NumPy, of a training a step at a time."""
+    """The moving averages by NumPy, of a run, one step at a time."""
     weights = Weights()
     fit(net(1, sgd()), [weights], decay, epochs=1)
     average, *later = weights.kept

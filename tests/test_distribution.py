@@ -97,25 +97,23 @@ def assert_same(folder, training):
         )
 
 
-trainings = pytest.mark.parametrize(
-    "training", [*distributed.TRAININGS, "resumed"]
-)
+cases = pytest.mark.parametrize("training", [*distributed.TRAININGS, "resumed"])
 
 
 @only_tensorflow
-@trainings
+@cases
 def test_mirrored_strategy_trains_as_one_device(replicas, training):
     assert_same(replicas, training)
 
 
 @only_jax
-@trainings
+@cases
 def test_data_parallel_trains_as_one_device(devices, training):
     assert_same(devices, training)
 
 
 @only_jax
-@trainings
+@cases
 def test_two_processes_train_as_one(processes, training):
     for number in range(distributed.DEVICES):
         assert_same(processes / str(number), training)

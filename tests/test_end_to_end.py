@@ -92,7 +92,7 @@ def test_fit_on_batches_learns(stripes):
 
 
 def composed_net(dtype):
-    """Every public class that is no part of a DavidNet, in one model."""
+    """Every public class that a DavidNet does not use, in one model."""
     images = keras.Input((16, 16, 3), dtype="uint8")
     x = keras.layers.Rescaling(1 / 128, offset=-1, dtype=dtype)(images)
     x = RandomCutout(4, dtype=dtype)(RandomPadCrop(2, dtype=dtype)(x))

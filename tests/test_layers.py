@@ -355,7 +355,7 @@ def test_gradients_of_fused_batch_normalization(rng, scale, center):
     images = rng.normal(2, 3, (4, 5, 6, 3)).astype("float32")
     # Of the outputs times these, summed: a gradient with no symmetry.
     factors = rng.normal(size=images.shape).astype("float32")
-    # What stands before shows the gradient of the inputs.  Not compared with
+    # What comes before shows the gradient of the inputs.  Not compared with
     # Keras's layer: on TensorFlow that one may see its gamma too late, after
     # the step.
     conv = keras.layers.Conv2D(3, 1, use_bias=False)

@@ -34,7 +34,7 @@ class Stream(keras.utils.PyDataset):
         return IMAGES, self.labels[index]
 
 
-# Torch has the error of its own one_hot, and the others NaN.
+# Torch raises the error of one_hot; the others give NaN.
 @pytest.mark.parametrize("wrong", [-1, 10, 89])
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_a_label_out_of_range_has_no_loss_of_zero(wrong, smoothing):

@@ -109,7 +109,7 @@ rates = st.floats(0, 10, width=32)
 
 @st.composite
 def knots_and_values(draw):
-    """Knots a step apart at least, as the steps of a training are."""
+    """Knots a step apart at least, as the steps of a run are."""
     start = draw(st.integers(-1000, 1000))
     gaps = draw(st.lists(st.integers(1, 10_000), min_size=1, max_size=8))
     knots = np.cumsum([start, *gaps]).tolist()

@@ -39,7 +39,7 @@ def finish(folder):
 
 
 def kill(folder, seen):
-    """Kills a training as soon as `seen` is true."""
+    """Kills a run as soon as `seen` is true."""
     process = start(folder)
     while not seen():
         assert process.poll() is None, "the training ended before its kill"
@@ -409,7 +409,7 @@ def test_logs_of_arrays(tmp_path):
 
 
 def test_a_drawn_seed_goes_on(tmp_path):
-    # Nobody gave one, so that of the second program is another.
+    # Nobody gave one, so the second program draws a different one.
     datasets = [make_dataset(IMAGES, LABELS, 4, training=True) for _ in "ab"]
     drawn = datasets[0].plan.seed
     assert drawn != datasets[1].plan.seed

@@ -14,7 +14,7 @@ def rates(schedule, steps):
 
 
 def compiled(schedule):
-    """The schedule in a graph of its own, by XLA where the backend has it."""
+    """The schedule compiled alone, by XLA where the backend has it."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf

@@ -345,13 +345,13 @@ def test_rates_of_all_groups_where_a_run_goes_on(rng):
 
 class Record(keras.callbacks.Callback):
     # KerasTuner copies the callback for each trial, but not its class.
-    trainings = []
+    trained = []
 
     def on_train_begin(self, logs=None):
-        self.trainings.append((self.model.get_weights(), {}))
+        self.trained.append((self.model.get_weights(), {}))
 
     def on_epoch_end(self, epoch, logs=None):
-        self.trainings[-1][1][epoch] = (
+        self.trained[-1][1][epoch] = (
             logs["learning_rate"],
             int(self.model.optimizer.iterations),
             float(self.model.optimizer.learning_rate),
@@ -360,7 +360,7 @@ class Record(keras.callbacks.Callback):
 
 @pytest.fixture
 def record():
-    Record.trainings.clear()
+    Record.trained.clear()
     return Record()
 
 
@@ -378,13 +378,13 @@ def test_rate_and_weights_through_hyperband(data, record, tmp_path):
     trials = [tuner.oracle.trials[id] for id in tuner.oracle.start_order]
     assert [trial.status for trial in trials] == ["COMPLETED"] * len(trials)
     resumed = 0
-    for trial, (weights, epochs) in zip(trials, record.trainings, strict=True):
+    for trial, (weights, epochs) in zip(trials, record.trained, strict=True):
         hp = trial.hyperparameters.values
         first, last = hp["tuner/initial_epoch"], hp["tuner/epochs"]
         assert list(epochs) == list(range(first, last))
         knots = [0, hp["warmup"] * last * 3, last * 3]
         for epoch, (logged, step, rate) in epochs.items():
-            # Three batches of 16 an epoch; the logs hold the last one's rate.
+            # Three batches of 16 per epoch; the logs hold the last one's rate.
             assert step == 3 * (epoch + 1)
             np.testing.assert_allclose(
                 [logged, rate],
@@ -452,7 +452,7 @@ def test_objective_that_no_training_reports(
             validation_data=data if validated else None,
             callbacks=[record],
         )
-    assert not record.trainings
+    assert not record.trained
 
 
 # Several processes.

@@ -62,7 +62,7 @@ def test_outputs_are_white(rng, size, channels, epsilon):
     rows = outputs.reshape(-1, 2 * count)
     np.testing.assert_array_equal(rows[:, count:], -rows[:, :count])
     moment = rows[:, :count].T @ rows[:, :count] / len(rows)
-    # Epsilon stands for white noise of that variance in the images.
+    # Epsilon acts as white noise of that variance in the images.
     filters = filters_of(layer.kernel)[:count]
     np.testing.assert_allclose(
         moment + epsilon * filters @ filters.T, np.eye(count), atol=1e-3

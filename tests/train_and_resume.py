@@ -1,4 +1,4 @@
-"""A training that `test_resume.py` kills: a program of its own.
+"""A run that `test_resume.py` kills, as a program.
 
 usage: python train_and_resume.py STATE RESULT
 """

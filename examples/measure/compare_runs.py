@@ -1,4 +1,4 @@
-"""Compares trainings: a table in Markdown, a picture and one JSON file.
+"""Compares runs: a table in Markdown, a picture and one JSON file.
 
     python examples/measure/compare_runs.py runs/keras-0 runs/pytorch-0
 

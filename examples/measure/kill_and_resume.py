@@ -1,4 +1,4 @@
-"""Kills a training again and again: does it end as if it had not been killed?
+"""Kills a run again and again: does it end as if it had not been killed?
 
     python examples/measure/kill_and_resume.py --data cifar10.npz
 
@@ -31,7 +31,7 @@ def start(*flags):
 
 
 def run(*flags) -> float:
-    """Seconds that a training took, to its end."""
+    """Seconds that a run took, to its end."""
     begin = time.perf_counter()
     if code := start(*flags).wait():
         sys.exit(f"the training failed: {code}")

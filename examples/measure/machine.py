@@ -60,7 +60,7 @@ def versions() -> dict[str, str]:
 
 
 def _cpuinfo(key):
-    # Processors that are no x86 do not say all.
+    # Processors other than x86 do not list all.
     with open("/proc/cpuinfo") as lines:
         for line in lines:
             name, _, value = line.partition(":")

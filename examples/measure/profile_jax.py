@@ -1,4 +1,4 @@
-"""Prints where the time of `fit` goes on a GPU, kernel by kernel, on JAX.
+"""Prints where the time of `fit` is spent on a GPU, by kernel, on JAX.
 
     python examples/measure/profile_jax.py --width 64 --output runs/profile.json
 

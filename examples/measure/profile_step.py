@@ -79,8 +79,8 @@ def main():
     whole = sum(seconds.values())
     print(
         f"\n{args.way}, width {args.width}, batch {args.batch_size}: "
-        f"{whole / STEPS * 1e3:.0f} ms a step in all operations\n\n"
-        "| operation | ms a step | share |\n| --- | --- | --- |"
+        f"{whole / STEPS * 1e3:.0f} ms per step in all operations\n\n"
+        "| operation | ms per step | share |\n| --- | --- | --- |"
     )
     for name, value in sorted(seconds.items(), key=lambda kv: -kv[1])[:15]:
         print(f"| {name} | {value / STEPS * 1e3:.1f} | {value / whole:.1%} |")

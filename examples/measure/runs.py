@@ -5,9 +5,9 @@
 
 Prints each seed's accuracy, their mean, standard deviation and range, the
 mean's 95% interval, and the p-value against the gate, both by Student's t.  The
-test set is looked at once a seed, after the last epoch: plain, and averaged
+test set is evaluated once per seed, after the last epoch: plain, and averaged
 over views.  Each seed leaves `seed-N.json`, and all leave `summary.json`.  The
-same command goes on where it was stopped, after the last whole epoch.
+same command continues where it was stopped, after the last whole epoch.
 
 Set-up is the time until the first epoch, with the whitening; training that of
 the epochs, compilation included; evaluation that of all views.  For Linux.
@@ -102,7 +102,7 @@ class Timer(keras.callbacks.Callback):
 
 
 def run(recipe, seed: int, train, test, state: pathlib.Path) -> dict:
-    """Trains once and measures; goes on from `state` if that is there."""
+    """Trains once and measures; continues from `state` if that is there."""
     keras.backend.clear_session()
     timer = Timer()
     begin = time.perf_counter()

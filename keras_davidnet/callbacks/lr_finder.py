@@ -30,13 +30,13 @@ class LearningRateFinder(keras.callbacks.Callback):
     smoothed loss is above 4 times its best or the loss is not finite.
 
     A hundred steps are enough; give `fit` as many epochs as they take.  Its
-    logs are those of each batch, and its history is of no use.
+    logs are those of each batch; do not use its history.
 
     When `fit` ends, the variables of model, optimizer and metrics, the rates
     and the epoch of the data's plan are what they were when it began.  After a
     `fit` that raised, `finder.on_train_end()` does that.  The global generators
-    are none of it: those that shuffle arrays, and PyTorch's, which Keras's
-    dropout draws from on torch.
+    are not restored: those that shuffle arrays, and PyTorch's, from which
+    Keras's dropout draws on torch.
 
     Of several optimizers (`GroupedOptimizer`), all rates rise by the same
     factor.  `low`, `high` and what is found are those of the default group; the
@@ -50,7 +50,7 @@ class LearningRateFinder(keras.callbacks.Callback):
 
     Attributes:
         rates: Rate of each step, a list of floats.
-        losses: Loss of each step's batch, likewise.
+        losses: Loss of each step's batch.
         smoothed: Their debiased exponential average, over about a twentieth of
             all steps.
 
@@ -59,7 +59,7 @@ class LearningRateFinder(keras.callbacks.Callback):
             begins, if it has fewer than 20 steps or an unknown number of them,
             if the model has `steps_per_execution` above 1, or if the default
             group's rate is 0.
-        TypeError: If `dataset` is no such dataset.
+        TypeError: If `dataset` is not such a dataset.
 
     Example:
 

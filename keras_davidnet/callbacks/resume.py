@@ -1,4 +1,4 @@
-"""Training that goes on after a crash as if there had been none."""
+"""Continues an interrupted run bit for bit."""
 
 import os
 import pathlib
@@ -20,40 +20,39 @@ from keras_davidnet.datasets.batches import Batches
 
 
 class Resume(keras.callbacks.Callback):
-    """Saves the state of training after each epoch; `fit` goes on from it.
+    """Saves the state of training after each epoch; `fit` continues from it.
 
     A run that was killed and is started again, by the same program, ends with
     the weights and the history of one that was not: to the bit where two runs
-    under one seed give the same bits.  What the last epoch had done when it was
-    killed is done again.
+    under one seed give the same bits.  The epoch in which it was
+    killed is repeated.
 
-    Saved are all variables of model and optimizer, which `BackupAndRestore` of
-    Keras does likewise; the state of dropout and augmentation, which Keras
-    keeps in no file; the number of epochs; and the history, which `fit` returns
-    whole.  Of other callbacks nothing is saved; nor is, on torch, the generator
-    of PyTorch that Keras's dropout draws from there.  The file is replaced in
-    one step when the new one is on the disk: whenever the machine stops, one
-    that is whole is there.
+    The file holds all variables of model and optimizer, as that of Keras's
+    `BackupAndRestore`; the state of dropout and augmentation, which Keras does
+    not save; the number of epochs; and the history, which `fit` returns whole.
+    The state of other callbacks is not saved, nor, on torch, PyTorch's
+    generator, from which Keras's dropout draws there.  The file is replaced
+    atomically, so a crash never leaves a partial one.
 
     A run that `EarlyStopping`, or another callback's `stop_training`, ended is
-    at its end: it goes on only if `fit` has another number of `epochs`.  Where
-    the best weights are restored, `Resume` comes after that callback.
+    finished: it continues only if `fit` has a different number of `epochs`.
+    Where the best weights are restored, `Resume` comes after that callback.
 
     The file names the run that it belongs to: the classes and configs of model
     and optimizer, without seeds and the value of the learning rate, the
     precision, every variable, the images and labels, and the plan of the
-    dataset.  Streams but those of `make_dataset`, and data that a model of
-    another package is fitted on without `dataset`, are not known.
+    dataset.  Other streams than those of `make_dataset` are not compared, nor
+    data that a model of another package is fitted on without `dataset`.
 
     Args:
-        path: Of the file, an `.npz`.  Its folder is made if need be.  Remove
-            the file to begin anew.
+        path: Path of the file, an `.npz`.  Its folder is made if need be.
+            Remove the file to begin anew.
         dataset: What `fit` trains on, as `make_dataset(..., training=True)`
             gave it or as its `map` or `share`.  In epoch `e` of `fit` it then
             shows epoch `e` of its plan, whatever the model.
 
     Raises:
-        TypeError: If `dataset` is no such dataset.
+        TypeError: If `dataset` is not such a dataset.
         ValueError: When `fit` begins, if the file is damaged or belongs to
             another run, or if an epoch of `fit` is not one of `dataset`.
 

@@ -19,15 +19,15 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
     and Hutter, 2019, arXiv:1711.05101).  The decay is part of the compiled
     step, so it costs no synchronisation and happens at every step, whatever
     `steps_per_execution` is; the step is traced anew for it when `fit` begins,
-    and for the next `fit` after that.  It takes the place of any decay that the
-    optimizer has of its own, coupled or not; when `fit` ends, the optimizer is
-    as it was before.  After a `fit` that raised, it is so when the next begins.
+    and for the next `fit` after that.  It replaces the decay of the
+    optimizer, coupled or not; when `fit` ends, the optimizer is as it was
+    before.  After a `fit` that raised, it is so when the next begins.
 
     A coupled decay of 5e-4 at momentum 0.9 is about a decoupled one of 5e-3.
 
     A model that is saved while `fit` runs keeps the rate of a stock Keras
     optimizer's decay in its file, but not `exclude`; pass the callback again
-    when training goes on.
+    when training continues.
 
     Args:
         weight_decay: Fraction of a weight that decays at learning rate 1.
@@ -36,7 +36,7 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
             normalization alone.
 
     Raises:
-        ValueError: If `weight_decay` is negative or a pattern is no regular
+        ValueError: If `weight_decay` is negative or a pattern is not a regular
             expression, or, when `fit` begins, if a pattern matches no weight.
         TypeError: When `fit` begins, unless the model has a Keras optimizer.
 

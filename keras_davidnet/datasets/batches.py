@@ -119,7 +119,7 @@ class Batches(keras.utils.PyDataset):
 
         Raises:
             ValueError: If a batch cannot be split into `count` equal parts, or
-                there is no part `index`.
+                `index` is not below `count`.
         """
         check_count("count", count)
         if check_count("index", index, 0) >= count:
@@ -140,8 +140,8 @@ class Batches(keras.utils.PyDataset):
     def feed(self) -> "Batches | tf.data.Dataset":
         """The same batches for a `fit` that sets `plan.epoch` by itself.
 
-        Drawing from them, be it a whole epoch, never moves the plan.  On
-        TensorFlow a `tf.data.Dataset`; others get `Batches`.
+        Drawing from them, even a whole epoch, never moves the plan.  It is a
+        `tf.data.Dataset` on TensorFlow, `Batches` elsewhere.
         """
         if TENSORFLOW:
             return self.tf_dataset()

@@ -1,4 +1,4 @@
-"""CIFAR-10 from the network, or from a file that somebody gave us."""
+"""Loads CIFAR-10 by download or from a local file."""
 
 import gzip
 import io
@@ -176,7 +176,7 @@ def _from_batches(read):
             images.append(rows.transpose(0, 2, 3, 1))
             labels.append(_from_list(batch[b"labels"]))
         except Exception as error:
-            raise ValueError(f"{name} can not be read: {error!r}") from error
+            raise ValueError(f"{name} cannot be read: {error!r}") from error
     return {
         "x_train": np.concatenate(images[:-1]),
         "y_train": np.concatenate(labels[:-1]),

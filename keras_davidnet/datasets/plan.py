@@ -13,10 +13,10 @@ _FLIP = 0x666C6970
 
 
 class EpochPlan:
-    """In which order an epoch shows the images, and which it mirrors.
+    """The order of the images in each epoch, and which are mirrored.
 
-    Both depend on `seed` and on the number of the epoch alone: whoever keeps
-    the two can go on where another program stopped.
+    Both are functions of `seed` and the number of the epoch: save the two to
+    resume.
 
     Alternating flip (Jordan 2024, https://arxiv.org/abs/2404.00498, section
     3.6): half of the images, drawn once, are mirrored in the even epochs, the
@@ -42,7 +42,7 @@ class EpochPlan:
     Example:
 
     ```python
-    plan = EpochPlan(50_000, 512, seed=0, alternating_flip=True)
+    plan = EpochPlan(len(x_train), 512, seed=0, alternating_flip=True)
     first_batch = x_train[plan.order(epoch=3)[0]]
     ```
     """

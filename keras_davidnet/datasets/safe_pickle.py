@@ -12,9 +12,9 @@ def loads(data: bytes):
 
     An array comes as an object whose method `numpy` gives it.
 
-    A pickle names the functions that rebuild its objects, so one that
-    somebody else made can run anything.  Here every such name either stands
-    for an inert record of what NumPy would have been given, or is refused.
+    A pickle names the functions that rebuild its objects, so one from
+    elsewhere can run anything.  Here every such name is either replaced by an
+    inert record of the arguments, or refused.
 
     Raises:
         pickle.UnpicklingError: If the pickle names anything but an array.
@@ -25,7 +25,7 @@ def loads(data: bytes):
 
 
 class _Reader(io.BytesIO):
-    """Ends pickles of a size and time that no official file comes near.
+    """Refuses pickles much larger than the official files.
 
     Every object is built by one read at least, of a byte of the file; the
     official files take about 70,000.

@@ -1,8 +1,8 @@
 """Random image layers that draw once per image, inside the compiled step.
 
 Every draw is of integers: the same seed then gives the same numbers at any
-precision and with XLA or without, which on TensorFlow holds for no draw of
-floats (`keras.layers.RandomFlip` and `Dropout` make those).
+precision and with XLA or without.  On TensorFlow draws of floats, such as those
+of `keras.layers.RandomFlip` and `Dropout`, differ between the two.
 """
 
 import re
@@ -18,7 +18,7 @@ from keras_davidnet.layers.tf_data import call_in_other_graph, in_other_graph
 
 
 class _RandomImageLayer(Part, keras.layers.Layer):
-    """Images pass unchanged unless training; `augment` says what then."""
+    """Passes images unchanged, or in training through `augment`."""
 
     def __init__(self, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
@@ -47,7 +47,7 @@ class _RandomImageLayer(Part, keras.layers.Layer):
         return self.augment(images)
 
     def draw(self, images, n):
-        """One integer in `[0, n)` an image, of shape `(batch, 1)`.
+        """One integer in `[0, n)` per image, of shape `(batch, 1)`.
 
         A replica draws for the whole batch and takes its part: the images get
         what they would get on one device.
@@ -80,7 +80,7 @@ class RandomPadCrop(_RandomImageLayer):
     Args:
         padding: Number of pixels on each side, less than height and width.
         seed: An integer, for the same offsets in every run.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`.
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`.
 
     Raises:
         ValueError: If `padding` is not a positive integer, or if the images
@@ -134,7 +134,7 @@ class RandomHorizontalFlip(_RandomImageLayer):
 
     Args:
         seed: An integer, for the same flips in every run.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`.
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`.
     """
 
     def augment(self, images):
@@ -157,7 +157,7 @@ class RandomCutout(_RandomImageLayer):
     Args:
         size: Side of the square, in pixels, at most height and width.
         seed: An integer, for the same places in every run.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`.
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`.
 
     Raises:
         ValueError: If `size` is not a positive integer, or if the images are
@@ -214,7 +214,7 @@ def check_augmentation(name: str, value) -> None:
 def get_augmentation(
     identifier: str | keras.layers.Layer | None, channels: int, dtype: Any
 ) -> keras.layers.Layer | None:
-    """The layer that an augmentation's name stands for.
+    """The layer that an augmentation's name means.
 
     `"crop_flip_cutout"` is `RandomPadCrop(4)`, `RandomHorizontalFlip()` and
     `RandomCutout(8)`, one after the other; a number after a word is the size,
@@ -226,7 +226,7 @@ def get_augmentation(
         dtype: Of the layers that are made.
 
     Raises:
-        ValueError: If there is no augmentation of that name.
+        ValueError: If no augmentation has that name.
         TypeError: If `identifier` is neither a string nor a layer nor None.
     """
     if isinstance(identifier, keras.layers.Layer | None):

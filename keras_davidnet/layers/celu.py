@@ -1,4 +1,4 @@
-"""CELU with an alpha of one's own."""
+"""CELU with any alpha."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class CELU(Part, keras.layers.Layer):
 
     Args:
         alpha: `-alpha` is the lower bound; the smaller, the closer to ReLU.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`.
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`.
 
     Raises:
         ValueError: If `alpha` is not positive.

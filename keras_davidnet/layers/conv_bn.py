@@ -47,12 +47,13 @@ class ConvBN(Part, keras.layers.Layer):
         activation: Name or function of the activation, None for none; or any
             layer, of which a copy is used.
         kernel_initializer: Name, instance or class of the initializer.
-        momentum: Of the moving statistics, `new = momentum * old + (1 -
-            momentum) * batch` (PyTorch writes 0.1 for this 0.9).
+        momentum: Momentum of the moving statistics, `new = momentum * old + (1
+            - momentum) * batch` (PyTorch writes 0.1 for this 0.9).
         epsilon: Added to the variance.
         dropout: Fraction of the convolution's outputs set to zero in training,
             in `[0, 1)`; 0 turns dropout off.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
+            `trainable`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -124,7 +125,7 @@ class ConvBN(Part, keras.layers.Layer):
         x = self.conv(inputs)
         x = self.drop(x, training=training)
         x = self.bn(x, training=training)
-        # A layer given as activation may have a precision of its own.
+        # A layer given as activation may have another precision.
         return ops.cast(self.activation(x), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):

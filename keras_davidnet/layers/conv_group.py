@@ -41,10 +41,11 @@ class ConvGroup(Part, keras.layers.Layer):
             the shape, of which each convolution has a copy.
         kernel_initializer: Name, instance or class of the initializer; a seed
             of `s` gives the kernels `s`, `s + 1` and `s + 2`.
-        momentum: Of the moving statistics, `new = momentum * old + (1 -
-            momentum) * batch` (PyTorch writes 0.4 for this 0.6).
+        momentum: Momentum of the moving statistics, `new = momentum * old + (1
+            - momentum) * batch` (PyTorch writes 0.4 for this 0.6).
         epsilon: Added to the variance.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
+            `trainable`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -112,7 +113,7 @@ class ConvGroup(Part, keras.layers.Layer):
         return x
 
     def _activate(self, index, x):
-        # A layer given as activation may have a precision of its own.
+        # A layer given as activation may have another precision.
         return ops.cast(self.activations[index](x), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):

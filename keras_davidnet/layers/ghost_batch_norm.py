@@ -26,16 +26,17 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
     same: a moving average is linear.
 
     Statistics are computed in float32 under mixed precision.  Under
-    `tf.distribute` each replica has `groups` groups of its own.
+    `tf.distribute` each replica divides its part into `groups` groups.
 
     Input and output: `(batch, ..., channels)`.
 
     Args:
         groups: Number of parts.
-        momentum: Of the moving statistics, `new = momentum * old + (1 -
-            momentum) * batch` (PyTorch writes 0.1 for this 0.9).
+        momentum: Momentum of the moving statistics, `new = momentum * old + (1
+            - momentum) * batch` (PyTorch writes 0.1 for this 0.9).
         epsilon: Added to the variance.
-        **kwargs: Of `keras.layers.BatchNormalization`: `scale`, `center`, ...
+        **kwargs: Arguments of `keras.layers.BatchNormalization`: `scale`,
+            `center`, ...
 
     Raises:
         ValueError: If an argument is out of its range, or for

@@ -31,24 +31,25 @@ class GhostBlock(Part, keras.layers.Layer):
     - `residual=False`: `h`
     - `residual=True`: `h + celu(bn3(conv3(celu(bn2(conv2(h))))))`
 
-    Unlike `ResBlock` it pools before it normalises: there is less to do.
+    Unlike `ResBlock` it pools before it normalises, which is faster.
 
-    Input: `(batch, height, width, channels)`; in training a batch of a
-    multiple of `groups`.  Output: `(batch, height // 2, width // 2, filters)`,
-    or without pooling the input's height and width.
+    Input: `(batch, height, width, channels)`; in training the batch must
+    be a multiple of `groups`.  Output: `(batch, height // 2, width // 2,
+    filters)`, or without pooling the input's height and width.
 
     Args:
         filters: Number of output channels.
-        kernel_size: Of all convolutions; they keep height and width.
-        pool: Whether there is the 2x2 max pooling.
+        kernel_size: Size of all convolutions, which keep height and width.
+        pool: Whether to pool by 2x2 maxima.
         residual: Whether the block has the residual branch.
-        groups: Of `GhostBatchNormalization`.
-        alpha: Of `CELU`.
+        groups: Groups of each `GhostBatchNormalization`.
+        alpha: The alpha of each `CELU`.
         kernel_initializer: Name, instance or class of the initializer; a seed
             of `s` gives the kernels `s`, `s + 1` and `s + 2`.
-        momentum: Of the moving statistics.
+        momentum: Momentum of the moving statistics.
         epsilon: Added to the variance.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
+            `trainable`.
 
     Raises:
         ValueError: If an argument is out of its range; in training, if the

@@ -1,4 +1,4 @@
-"""Max pooling as its backend does it fast."""
+"""Max pooling by the fastest way of each backend."""
 
 import keras
 
@@ -36,7 +36,7 @@ elif BACKEND == "jax":
 
 @keras.saving.register_keras_serializable("keras_davidnet")
 class FastMaxPooling2D(keras.layers.MaxPooling2D):
-    """Keras's layer, for windows side by side without Keras's detours.
+    """Keras's layer, faster where the windows do not overlap.
 
     On TensorFlow, with strides or a padding, and in an export for images of any
     size, it is Keras's layer.

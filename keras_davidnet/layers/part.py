@@ -36,7 +36,7 @@ def unbuilt(config):
     """A layer's config without its shapes: what holds it builds it.
 
     Built sooner, its weights would not have the holder's name in their paths.
-    What is no layer's config is returned as it is.
+    Anything that is not a layer's config is returned unchanged.
     """
     if not isinstance(config, dict):
         return config

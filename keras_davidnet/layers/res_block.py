@@ -21,7 +21,7 @@ from keras_davidnet.layers.part import (
 
 @keras.saving.register_keras_serializable("keras_davidnet")
 class ResBlock(Part, keras.layers.Layer):
-    """A `ConvBN` and a pooling, then, if asked for, a residual branch.
+    """A `ConvBN`, a pooling and, if wanted, a residual branch.
 
     With `h = pool(conv(x))`, where `conv`, `res1` and `res2` are `ConvBN`s:
 
@@ -36,14 +36,15 @@ class ResBlock(Part, keras.layers.Layer):
         residual: Whether the block has the residual branch.
         pool: `"max"` for 2x2 max pooling, None for none, or any
             layer, of which a copy is used.
-        kernel_size: Of all convolutions; they keep height and width.
+        kernel_size: Size of all convolutions, which keep height and width.
         activation: As for `ConvBN`.
         kernel_initializer: As for `ConvBN`.  The three kernels never share a
             draw; a seed of `s` gives them `s`, `s + 1` and `s + 2`.
         momentum: As for `ConvBN`.
         epsilon: As for `ConvBN`.
         dropout: As for `ConvBN`.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
+            `trainable`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -134,7 +135,7 @@ class ResBlock(Part, keras.layers.Layer):
     def call(self, inputs, training=False):
         x = self.conv(inputs, training=training)
         if self.pool is not None:
-            # A layer given as pool may have a precision of its own.
+            # A layer given as pool may have another precision.
             x = ops.cast(self.pool(x), self.compute_dtype)
         if self.residual:
             x = x + self.res2(

@@ -8,7 +8,7 @@ from keras import ops
 
 
 def in_other_graph(images) -> bool:
-    """Whether these are of a TensorFlow graph, and the backend is another."""
+    """Whether these are in a TensorFlow graph under a different backend."""
     tf = sys.modules.get("tensorflow")
     return (
         keras.backend.backend() != "tensorflow"

@@ -32,10 +32,11 @@ class WhiteningConv2D(Part, keras.layers.Layer):
         epsilon: Added to the eigenvalues.
         padding: `"valid"`, or `"same"` for zeros around the images.  `adapt`
             never counts them.
-        negatives: Whether the negatives are there.
-        use_bias: Whether there is a bias.
+        negatives: Whether to have the negatives.
+        use_bias: Whether to have a bias.
         bias_initializer: Name, instance or class of the bias's initializer.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
+            `trainable`.
 
     Raises:
         ValueError: If an argument is out of its range.

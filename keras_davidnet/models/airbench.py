@@ -34,16 +34,16 @@ class Airbench(Whitened):
     Args:
         widths: Number of filters of each of the three groups: `(64, 256, 256)`
             for 94%, `(128, 384, 384)` for 95%, `(128, 384, 512)` for 96%.
-        residual: Whether each group has a third convolution and a sum, as for
-            96%.
-        momentum: Of the batch normalizations' moving statistics.
-        whitening_bias_initializer: Of the whitening's bias; by default
-            uniform within `1 / sqrt(12)`.
-        head_initializer: Of the linear layer; by default uniform within
-            `sqrt(3)`.
-        num_classes, input_shape, include_top, mean, std, augmentation,
-            logit_scale, label_smoothing, views: As for `ImageClassifier`.
-        **kwargs: Of `keras.Model`: `name`, `dtype`.
+        residual: Whether each group has a third convolution and a sum, which
+            the net for 96% has.
+        momentum: Momentum of the batch normalizations' moving statistics.
+        whitening_bias_initializer: Initializer of the whitening's bias; by
+            default uniform within `1 / sqrt(12)`.
+        head_initializer: Initializer of the linear layer; by default uniform
+            within `sqrt(3)`.
+        **kwargs: Arguments of `keras.Model`: `name`, `dtype`.
+
+    The other arguments are those of `ImageClassifier`.
 
     Raises:
         ValueError: If an argument is out of its range; when training, if

@@ -40,8 +40,8 @@ def airbench_optimizer(
         epochs: Number of epochs.
         batch_size: Number of images per batch.
         filters_rate: Muon's rate at the first step, for the 3x3 kernels.
-        bias_rate: SGD's, for the biases and the summed loss.
-        head_rate: SGD's, for the linear layer and the summed loss.
+        bias_rate: SGD's rate for the biases and the summed loss.
+        head_rate: SGD's rate for the linear layer and the summed loss.
         weight_decay: SGD's decay, per image of the batch.
         whitening_epochs: Number of epochs that train the whitening's bias.
 
@@ -113,7 +113,7 @@ def airbench_sgd_optimizer(
         batch_size: Number of images per batch.
         learning_rate: The source's rate at the peak; for the mean loss over
             1024 images it is `learning_rate / 7.6667`.
-        weight_decay: The source's; `weight_decay / learning_rate` is the
+        weight_decay: The source's decay; `weight_decay / learning_rate` is the
             coupled decay.
         bias_scale: Factor on the rate of the batch normalizations' biases,
             whose decay is then as much smaller.

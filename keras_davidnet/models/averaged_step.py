@@ -42,7 +42,7 @@ def averaged_step(model: keras.Model, step, *args) -> Any:
 def _on_state(model, state, function):
     """What a function gives that changes the model's variables; their state.
 
-    On JAX the values stand in the state.
+    On JAX the values are in the state.
     """
     trained, others, optimizers, metrics = state
     variables = model.non_trainable_variables + model.optimizer.variables

@@ -97,11 +97,11 @@ class WhitenedDavidNet(Whitened):
 
     Args:
         width: Number of filters of the 1x1 convolution.
-        groups: Of each `GhostBatchNormalization`.
-        alpha: Of each `CELU`.
-        num_classes, input_shape, include_top, mean, std, augmentation,
-            logit_scale, label_smoothing, views: As for `ImageClassifier`.
-        **kwargs: Of `keras.Model`: `name`, `dtype`.
+        groups: Groups of each `GhostBatchNormalization`.
+        alpha: The alpha of each `CELU`.
+        **kwargs: Arguments of `keras.Model`: `name`, `dtype`.
+
+    The other arguments are those of `ImageClassifier`.
 
     Raises:
         ValueError: If an argument is out of its range; when training, if

@@ -1,4 +1,4 @@
-"""A net is built at the end of its construction, no sooner."""
+"""Builds a net at the end of its construction, not before."""
 
 import contextlib
 import inspect
@@ -10,8 +10,8 @@ class BuiltWhenMade(type(keras.Model)):
     """Builds a net when its constructor and those of subclasses are done.
 
     With its weights there from the start, a net can be summarised, loaded into
-    and backed up before it has seen an image; and as building locks a Keras
-    model, a subclass can add layers until then.
+    and backed up before it has seen images.  As building locks a Keras model, a
+    subclass can add layers until then.
     """
 
     # Pyright does not know that a model's type is a metaclass.

@@ -32,12 +32,12 @@ def davidnet_optimizer(
     to 0 at the end of the last; it changes at every step.
 
     Args:
-        steps_per_epoch: Batches an epoch; 97 of 512 for CIFAR-10.
-        epochs: Length of the training.
+        steps_per_epoch: Batches per epoch; 97 of 512 for CIFAR-10.
+        epochs: Number of epochs.
         peak: The highest rate, for the mean loss over a batch.
         momentum: Nesterov momentum.
         weight_decay: Coupled decay of all weights.
-        warmup: Fraction of the training in which the rate rises, in (0, 1); by
+        warmup: Fraction of the steps in which the rate rises, in (0, 1); by
             default `(epochs + 1) // 5` epochs.
 
     Raises:
@@ -82,11 +82,11 @@ class DavidNet(ImageClassifier):
 
     Args:
         width: Number of filters of the first convolution.
-        dropout: Of each `ConvBN`.
+        dropout: Rate of the dropout in each `ConvBN`.
         tta: `True` is the old name of `views="mirror"`.
-        num_classes, input_shape, include_top, mean, std, augmentation,
-            logit_scale, label_smoothing, views: As for `ImageClassifier`.
-        **kwargs: Of `keras.Model`: `name`, `dtype`.
+        **kwargs: Arguments of `keras.Model`: `name`, `dtype`.
+
+    The other arguments are those of `ImageClassifier`.
 
     Raises:
         ValueError: If an argument is out of its range.

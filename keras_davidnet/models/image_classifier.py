@@ -47,12 +47,12 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         augmentation: A layer that sees the normalised images when training;
             or words for one, such as `"crop_flip"`; or None.
         logit_scale: Factor on the logits.  It may be set later.
-        label_smoothing: Of the model's own loss when training, in `[0, 1)`; in
-            evaluation the loss is the plain cross entropy.
+        label_smoothing: Smoothing of the default loss when training, in
+            `[0, 1)`; in evaluation the loss is the plain cross entropy.
         views: What inference averages: None for the image alone, `"mirror"`
             for it and its mirror image, `"mirror_translate"` for six views.  It
             may be set later.
-        **kwargs: Of `keras.Model`: `name`, `dtype`.
+        **kwargs: Arguments of `keras.Model`: `name`, `dtype`.
 
     Raises:
         ValueError: If an argument is out of its range.

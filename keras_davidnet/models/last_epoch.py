@@ -24,7 +24,7 @@ class LastEpoch(keras.callbacks.Callback):
         steps, at_once = self.params["steps"], self.model.steps_per_execution
         if steps is None:
             raise ValueError(
-                "The part of an epoch wants the length of a whole one: give "
+                "A fraction of an epoch needs the length of a whole one: give "
                 f"fit() `steps_per_epoch`. Received: epochs={self.epochs}, "
                 "steps_per_epoch=None"
             )

@@ -1,4 +1,4 @@
-"""Losses of logits: the rows that labels stand for, and losses that fit."""
+"""Losses of logits: targets of labels, and which losses take logits."""
 
 import inspect
 

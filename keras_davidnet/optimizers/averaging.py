@@ -12,7 +12,7 @@ class Lookahead(Averaging):
     """Takes the net back, every few steps, towards where it was before.
 
     A slow copy `s` of the net follows it after every `sync_period` steps, and
-    the net goes on from there:
+    the net continues from there:
 
     ```
     d = momentum * (step / ramp_steps) ** 3
@@ -94,8 +94,8 @@ class ExponentialAverage(Averaging):
     s = momentum * s + (1 - momentum) * net
     ```
 
-    The net itself goes on as without; validation within `fit` sees it so.
-    When `fit` ends the net is `s`.
+    The net itself trains as it would without, and so validation within `fit`
+    sees it.  When `fit` ends the net is `s`.
 
     Keras's own `use_ema` leaves out the moving statistics, and begins from
     zeros.

@@ -29,7 +29,7 @@ class CoupledSGD(CoupledDecay, keras.optimizers.SGD):
 
     The attribute `weight_decay` that Keras gives every optimizer is the
     decoupled one; while it is set, by `keras_davidnet.DecoupledWeightDecay`,
-    the coupled decay rests.
+    there is no coupled decay.
 
     Args:
         learning_rate: A float, a `LearningRateSchedule` or a callable.
@@ -37,7 +37,8 @@ class CoupledSGD(CoupledDecay, keras.optimizers.SGD):
         nesterov: Whether to use Nesterov's momentum.
         weight_decay: Coupled decay, kept in the attribute
             `coupled_weight_decay`.
-        **kwargs: Of `keras.optimizers.Optimizer`: `clipnorm`, `name`, ...
+        **kwargs: Arguments of `keras.optimizers.Optimizer`: `clipnorm`,
+            `name`, ...
 
     Raises:
         ValueError: If an argument is out of its range.

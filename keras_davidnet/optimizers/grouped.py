@@ -17,7 +17,7 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
         default: The optimizer of the weights that no pattern matches.
         groups: `{pattern: optimizer}`.  A weight belongs to the group whose
             pattern, a regular expression, matches all of its `path`.
-        **kwargs: Of `keras.optimizers.MultiOptimizer`: `name`,
+        **kwargs: Arguments of `keras.optimizers.MultiOptimizer`: `name`,
             `loss_scale_factor`.
 
     Raises:

@@ -50,7 +50,8 @@ class Muon(keras.optimizers.Optimizer):
         ns_coefficients: `(a, b, c)` of the iteration.
         normalize_weights: Whether to scale each kernel to a norm of
             `sqrt(out)` before each step, in the place of weight decay.
-        **kwargs: Of `keras.optimizers.Optimizer`: `weight_decay`, `name`, ...
+        **kwargs: Arguments of `keras.optimizers.Optimizer`: `weight_decay`,
+            `name`, ...
 
     Raises:
         ValueError: If an argument is out of its range, or, when it is built,

@@ -30,12 +30,12 @@ class PyTorchSGD(CoupledDecay):
     `keras.optimizers.SGD` keeps the rate inside the velocity instead.  Under a
     constant rate the two are the same; under a falling one its last steps are
     up to nine times larger (momentum 0.9).  Recipes tuned with
-    `torch.optim.SGD` or `tf.train.MomentumOptimizer` want this class.
+    `torch.optim.SGD` or `tf.train.MomentumOptimizer` need this class.
 
     The decay is coupled: it enters the gradient, and with it the velocity.
-    The attribute `weight_decay` that Keras gives every optimizer is another
-    kind, decoupled; while it is set, by `keras_davidnet.DecoupledWeightDecay`,
-    the coupled decay rests.
+    The attribute `weight_decay` that Keras gives every optimizer is the
+    decoupled decay; while it is set, by `keras_davidnet.DecoupledWeightDecay`,
+    there is no coupled decay.
 
     Args:
         learning_rate: A float, a `LearningRateSchedule` or a callable.
@@ -43,8 +43,8 @@ class PyTorchSGD(CoupledDecay):
         nesterov: Whether to use Nesterov's momentum.
         weight_decay: Coupled decay, as in `torch.optim.SGD`; kept in the
             attribute `coupled_weight_decay`.
-        **kwargs: Of `keras.optimizers.Optimizer`: `clipnorm`, `use_ema`,
-            `gradient_accumulation_steps`, `name`, ...
+        **kwargs: Arguments of `keras.optimizers.Optimizer`: `clipnorm`,
+            `use_ema`, `gradient_accumulation_steps`, `name`, ...
 
     Raises:
         ValueError: If `momentum` or `weight_decay` is out of its range.

@@ -16,8 +16,8 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
 
     The copies begin as what the weights are before the first step of a `fit`,
     and are the net's weights when `fit` ends; `load_weights` between two leaves
-    nothing of the old ones.  A state that was saved within a `fit` goes on with
-    its copies.
+    nothing of the old ones.  A state that was saved within a `fit` continues
+    with its copies.
 
     In the models of this package all floats of the net are averaged, moving
     means and variances included; in other models those that are trained, as by
@@ -130,7 +130,7 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
     def _follow(self, weights, copies, starts, due, step):
         new = 1 - ops.cast(self.kept(step), precision())
         for w, copy, start in zip(weights, copies, starts, strict=True):
-            # In this form a weight that rests is its copy, to the bit.
+            # So a weight that does not move equals its copy bit for bit.
             net = ops.convert_to_tensor(w)
             moved = start + ops.cast(new, w.dtype) * (net - start)
             copy.assign(ops.where(due, moved, start))

@@ -21,10 +21,10 @@ class Result:
     Args:
         accuracy: Mean over the runs, in [0, 1], with the recipe's views.
         runs: Number of runs, None where the source does not say.
-        source: Where it stands: a link, or a page of the docs.
+        source: Where it is reported: a link, or a page of the docs.
         plain_accuracy: The same without views.
         std: Standard deviation of `accuracy` over the runs.
-        seconds: Of one run, training only.
+        seconds: Duration of the training of one run.
         hardware: What it ran on.
     """
 
@@ -110,7 +110,7 @@ class Recipe:
         Args:
             x: Raw images, `(n, height, width, channels)`.
             y: Labels, `(n,)` or `(n, 1)`.
-            seed: Of the order and of the mirrored images.
+            seed: Seed of the order and of the mirrored images.
         """
         return make_dataset(
             x,
@@ -139,9 +139,9 @@ class Recipe:
             x: Raw training images, `(n, height, width, channels)`.
             y: Their labels, `(n,)` or `(n, 1)`.
             validation_data: As for `keras.Model.fit`.
-            seed: Of everything random in the run; given to
+            seed: Seed of everything random in the run, given to
                 `keras.utils.set_random_seed`.  With one, `Resume(path)` among
-                the callbacks goes on with an interrupted run.
+                the callbacks continues an interrupted run.
             **fit_arguments: As for `keras.Model.fit`: `callbacks`, `verbose`,
                 ...
 

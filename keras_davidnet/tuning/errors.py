@@ -1,4 +1,4 @@
-"""What ends a search, where KerasTuner would go on to the next trial."""
+"""Errors that end a search, where KerasTuner would begin the next trial."""
 
 import functools
 from typing import Any
@@ -54,7 +54,7 @@ def check_arguments(y, shuffle, sample_weight, callbacks):
     if y is None:
         raise TypeError(
             "A search needs arrays of images and labels, of which each trial "
-            "makes batches of its own. Received: y=None"
+            "makes its batches. Received: y=None"
         )
     if not shuffle:
         raise ValueError(
@@ -69,15 +69,15 @@ def check_arguments(y, shuffle, sample_weight, callbacks):
     if any(isinstance(callback, Resume) for callback in callbacks):
         raise ValueError(
             "`Resume` belongs to a single run, and its file would pass from "
-            "one trial to the next; a search goes on by itself when it is "
+            "one trial to the next; a search continues by itself when it is "
             "started again. Received: callbacks with Resume"
         )
 
 
 def check_objective(model, batch, validation_data, callbacks):
-    # KerasTuner misses it only after the training, takes that for a fault of
-    # the trial and goes on to the next. Its callback for the best weights knows
-    # it before.
+    # KerasTuner misses it only after the training, takes that for a failure of
+    # the trial and begins the next. Its callback for the best weights knows it
+    # before.
     x, y = (array[:1] for array in batch)
     logs = model.compute_metrics(x, y, model(x)).keys()
     if validation_data is not None:

@@ -174,17 +174,17 @@ class DavidNetHyperModel(RecipeHyperModel):
     """Runs of DavidNet for KerasTuner to search among.
 
     Args:
-        width, dropout, label_smoothing, augmentation: Of `DavidNet`, given as
-            `RecipeHyperModel` explains, which holds for all but `**kwargs`.
-        peak, warmup: Of `recipes.davidnet_optimizer`.
+        width, dropout, label_smoothing, augmentation: Those of `DavidNet`, in
+            the forms of `RecipeHyperModel`, as all but `**kwargs`.
+        peak, warmup: Those of `recipes.davidnet_optimizer`.
         decay: `"coupled"`, through the optimizer, or `"decoupled"`, through
             `DecoupledWeightDecay`.
         weight_decay: Strength of the coupled decay.  The decoupled one is ten
             times it, `weight_decay / (1 - momentum)`, which decays about as
             much.
-        batch_size, epochs: Of the recipe.
-        **kwargs: Of `DavidNet`, the same in all trials: `num_classes`,
-            `input_shape`, `mean`, `std`, `dtype`, ...
+        batch_size, epochs: Those of the recipe.
+        **kwargs: Arguments of `DavidNet`, the same in all trials:
+            `num_classes`, `input_shape`, `mean`, `std`, `dtype`, ...
 
     Example:
 
