@@ -31,7 +31,7 @@ def on_files(files, config):
                 parts.append(f"![{cell['metadata']['alt']}]({name})")
             else:
                 text = "".join(output.get("text") or data["text/plain"])
-                parts.append(f"```text\n{text.rstrip()}\n```")
+                parts.append(f"``` {{.text .output}}\n{text.rstrip()}\n```")
     page = "\n\n".join(parts) + "\n"
     files.append(File.generated(config, "walkthrough.md", content=page))
     return files
