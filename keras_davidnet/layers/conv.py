@@ -11,9 +11,9 @@ if JAX:
     from jax import lax
     from jax import numpy as jnp
 
-    # Of the images and outputs of a part of the batch: they stay in the
-    # processor's second cache.
-    PART_BYTES = 2**20
+    # Of the images in a part of the batch, so that their patches and gradients
+    # stay in the processor's caches.
+    PART_BYTES = 3 * 2**17
 
     @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
     def convolution(images, kernel, strides, padding):
@@ -71,13 +71,13 @@ if JAX:
         # The gradients of the parts are added in 32 bits.
         kernel = kernel.astype(jnp.promote_types("float32", kernel.dtype))
         batch = len(images)
-        bytes_per_image = images.itemsize * (
-            math.prod(images.shape[1:]) + rows * columns * filters
-        )
-        most = max(1, PART_BYTES // bytes_per_image)
+        most = max(1, PART_BYTES * batch // _bytes(images))
         size = max(n for n in range(1, min(batch, most) + 1) if batch % n == 0)
         outputs = lax.map(product, images.reshape(-1, size, *images.shape[1:]))
         return outputs.reshape(batch, rows, columns, filters)
+
+    def _bytes(array):
+        return math.prod(array.shape) * array.itemsize
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -85,8 +85,8 @@ class FastConv2D(keras.layers.Conv2D):
     """Keras's layer, with fast gradients on JAX on a CPU.
 
     The outputs in training differ from Keras's by rounding.  On other backends
-    and devices, with groups or dilation, and under a `keras.distribution`, it
-    is Keras's layer.
+    and devices, for small batches of small images, with groups or dilation, and
+    under a `keras.distribution`, it is Keras's layer.
     """
 
     if JAX:
@@ -98,6 +98,8 @@ class FastConv2D(keras.layers.Conv2D):
                 or keras.distribution.distribution() is not None
                 # Symbolic sizes cannot be divided.
                 or not all(isinstance(size, int) for size in inputs.shape)
+                # Small ones gain nothing, and parts take longer to compile.
+                or _bytes(inputs) <= PART_BYTES
                 or self.data_format != "channels_last"
                 or self.groups != 1
                 or self.dilation_rate != (1, 1)
