@@ -6,8 +6,9 @@
 Prints each seed's accuracy, their mean, standard deviation and range, the
 mean's 95% interval, and the p-value against the gate, both by Student's t.  The
 test set is evaluated once per seed, after the last epoch: plain, and averaged
-over views.  Each seed leaves `seed-N.json`, and all leave `summary.json`.  The
-same command continues where it was stopped, after the last whole epoch.
+over views.  Each seed leaves `seed-N.json`, with --save the net beside it, and
+all leave `summary.json`.  The same command continues where it was stopped,
+after the last whole epoch.
 
 Set-up is the time until the first epoch, with the whitening; training that of
 the epochs, compilation included; evaluation that of all views.  For Linux.
@@ -82,6 +83,11 @@ def parse_arguments():
     )
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--gate", type=float, help="the mean to beat, as 0.94")
+    parser.add_argument(
+        "--save",
+        action="store_true",
+        help="keep the nets in float32, without optimizer, as seed-N.keras",
+    )
     parser.add_argument("--output", type=pathlib.Path, help="or runs/RECIPE")
     args = parser.parse_args()
     args.output = args.output or pathlib.Path("runs", args.recipe)
@@ -101,20 +107,24 @@ class Timer(keras.callbacks.Callback):
         logs["seconds"] = time.perf_counter() - self.epoch_begin
 
 
-def run(recipe, seed: int, train, test, state: pathlib.Path) -> dict:
-    """Trains once and measures; continues from `state` if that is there."""
+def run(recipe, seed: int, train, test, path: pathlib.Path, save: bool) -> dict:
+    """Trains once and measures; continues from a state beside `path`."""
     keras.backend.clear_session()
     timer = Timer()
     begin = time.perf_counter()
     model = recipe.fit(
-        *train, seed=seed, callbacks=[timer, Resume(state)], verbose=2
+        *train,
+        seed=seed,
+        callbacks=[timer, Resume(path.with_suffix(".npz"))],
+        verbose=2,
     )
+    if save:
+        copy(model, dtype="float32").save(path.with_suffix(".keras"))
     history = model.history.history
     evaluation_begin = time.perf_counter()
     accuracy, loss = {}, {}
     for views in VIEWS:
-        net = type(model).from_config({**model.get_config(), "views": views})
-        net.set_weights(model.get_weights())
+        net = copy(model, views=views)
         net.compile()
         logs = net.evaluate(*test, batch_size=1000, verbose=0, return_dict=True)
         name = views or "plain"
@@ -137,6 +147,13 @@ def run(recipe, seed: int, train, test, state: pathlib.Path) -> dict:
             "instructions": machine.instructions(),
         },
     }
+
+
+def copy(model, **changes):
+    """A net of the same weights, not compiled."""
+    net = type(model).from_config({**model.get_config(), **changes})
+    net.set_weights(model.get_weights())
+    return net
 
 
 def write(path: pathlib.Path, content: dict) -> None:
@@ -175,9 +192,8 @@ def main():
         path = args.output / f"seed-{seed}.json"
         if not path.exists():
             print(f"seed {seed}", flush=True)
-            state = path.with_suffix(".npz")
-            write(path, run(recipe, seed, train, test, state))
-            state.unlink()
+            write(path, run(recipe, seed, train, test, path, args.save))
+            path.with_suffix(".npz").unlink()
         results.append(json.loads(path.read_text()))
     summary = {
         "settings": settings,
