@@ -25,7 +25,7 @@
 #
 # The images are a part of CIFAR-10 if the environment variable `CIFAR10_NPZ`
 # names a file that `datasets.load_cifar10` can read. Otherwise they are
-# scikit-learn's handwritten digits, which need no download.
+# scikit-learn's handwritten digits in random colours, which need no download.
 
 # %%
 import os
@@ -82,9 +82,10 @@ if PHOTOS:
     CLASSES = "plane car bird cat deer dog frog horse ship truck".split()
 else:
     digits = load_digits()
-    images = (digits.images * 255 / 16).astype("uint8")
-    images = images.repeat(4, axis=1).repeat(4, axis=2)  # 8x8 to 32x32
-    images = np.stack([images] * 3, axis=-1)  # grey to colour
+    images = (digits.images * 255 / 16).repeat(4, axis=1).repeat(4, axis=2)
+    # From grey 8x8 pixels to 32x32, each image in a colour drawn for it.
+    colors = np.random.default_rng(0).uniform(0.3, 1, (len(images), 1, 1, 3))
+    images = (images[..., None] * colors).astype("uint8")
     x_train, x_test = images[:1400], images[1400:]
     y_train, y_test = digits.target[:1400], digits.target[1400:]
     CLASSES = [str(digit) for digit in range(10)]
