@@ -12,6 +12,9 @@ with contextlib.suppress(ImportError):
     import torch as torch
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# As the examples set it: off on processors without AVX-512, TensorFlow's own
+# kernels do not always repeat to the bit.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # JAX compiles for most of the time, and often the same net again; this process
 # and those that it starts share what they compiled.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
