@@ -71,6 +71,13 @@ def test_outputs_are_white(rng, size, channels, epsilon):
     )
 
 
+def test_grey_images_of_three_channels_give_no_rounding_errors(rng):
+    grey = np.repeat(smooth_images(rng, channels=1), 3, axis=-1)
+    layer = adapted(grey, 2)
+    outputs = keras.ops.convert_to_numpy(layer(grey)).astype("float64")
+    np.testing.assert_allclose((outputs**2).mean((0, 1, 2)), 1, atol=0.1)
+
+
 def test_outputs_equal_torchs(rng):
     images = smooth_images(rng)
     layer = adapted(images, 2, bias_initializer=keras.initializers.Ones())

@@ -19,8 +19,9 @@ class WhiteningConv2D(Part, keras.layers.Layer):
 
     Its filters are the eigenvectors `v` of the patches' second-moment matrix,
     each as `v / sqrt(eigenvalue + epsilon)`, and their negatives: the outputs
-    of the first half have unit variance and no correlation.  `adapt` computes
-    them from images; they are not trained, the bias is.
+    of the first half have unit variance and no correlation.  Where patches do
+    not vary in all directions, those in which they do are used again.  `adapt`
+    computes the filters from images; they are not trained, the bias is.
 
     Input: `(batch, height, width, channels)`, normalised images.  Output:
     `(batch, height - kernel_size + 1, width - kernel_size + 1, 2 *
@@ -159,6 +160,13 @@ class WhiteningConv2D(Part, keras.layers.Layer):
             moments += vectors.T @ vectors / patches
         values, vectors = np.linalg.eigh(moments)
         filters = vectors / np.sqrt(values.clip(min=0) + self.epsilon)
+        # Where no patch varies, as with grey images of three channels, the
+        # output would be rounding errors, which a batch normalization raises
+        # to the size of a signal: take filters of the other directions.
+        varies = values > values[-1] * np.finfo("float32").eps
+        filters[:, ~varies] = np.resize(
+            filters[:, varies].T, (length - varies.sum(), length)
+        ).T
         filters = filters.reshape(size, size, channels, length)
         if self.negatives:
             filters = np.concatenate([filters, -filters], axis=-1)
