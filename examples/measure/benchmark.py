@@ -106,6 +106,8 @@ def main():
     if "tensorflow" not in BACKENDS:
         product = []
     cases = [case(w, b) for w in ("fit", "bare loop") for b in args.backends]
+    if "jax" in args.backends:
+        cases.append(case("plain JAX", "jax"))
     if torch:
         cases += [case(w, "torch") for w in ("PyTorch", "torch.compile")]
     cases += [case("fit", batch=batch) for batch in BATCHES]

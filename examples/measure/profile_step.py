@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 from benchmarking.cases import Case
-from benchmarking.contestants import WAYS
+from benchmarking.ways import WAYS
 
 STEPS = 5
 

@@ -5,6 +5,8 @@ import statistics
 # Of the product of two square matrices of this size.
 PRODUCT = 4096
 PRODUCT_FLOP = 2 * PRODUCT**3
+# Nothing of Keras.
+PLAIN = ("plain JAX", "PyTorch", "torch.compile")
 
 
 def tables(report: dict) -> str:
@@ -25,7 +27,7 @@ def tables(report: dict) -> str:
 def name(result: dict) -> str:
     way, backend = result["way"], result["backend"]
     precision = "" if result["precision"] == "float32" else ", bfloat16"
-    if "torch" in way.lower():
+    if way in PLAIN:
         return way + precision
     return f"{way} ({backend}{precision})"
 
@@ -39,13 +41,12 @@ def peak_gb(result: dict) -> float:
 
 
 def ratios_of(results: list[dict]):
-    """Each fit over PyTorch and its backend's other ways, batch by batch."""
+    """Each fit over the ways without Keras and those of its backend."""
     for one in results:
         for other in results:
-            plain = "torch" in other["way"].lower()
             comparable = all(
                 one[key] == other[key] for key in ("batch", "precision")
-            ) and (plain or one["backend"] == other["backend"])
+            ) and (other["way"] in PLAIN or one["backend"] == other["backend"])
             if comparable and one["way"] == "fit" != other["way"]:
                 yield one, other, _by_round(speeds(one), speeds(other))
 

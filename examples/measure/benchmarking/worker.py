@@ -70,7 +70,7 @@ def _serve(case, pipe):
             "import_package_s": end - middle,
         }
         import numpy as np
-        from benchmarking.contestants import WAYS
+        from benchmarking.ways import WAYS
 
         @functools.cache
         def data(steps):

@@ -1,0 +1,25 @@
+"""The contestants by name."""
+
+from benchmarking.contestants import (
+    Fit,
+    FitAirbench,
+    FitManySteps,
+    FitWithoutAugmentation,
+    MatrixProduct,
+    Pipeline,
+)
+from benchmarking.loops import loop
+from benchmarking.plain import CompiledPyTorch, PlainJax, PyTorch
+
+WAYS = {
+    "fit": Fit,
+    "fit, 16 steps at once": FitManySteps,
+    "fit Airbench": FitAirbench,
+    "fit without augmentation": FitWithoutAugmentation,
+    "bare loop": loop,
+    "pipeline alone": Pipeline,
+    "matrix product": MatrixProduct,
+    "plain JAX": PlainJax,
+    "PyTorch": PyTorch,
+    "torch.compile": CompiledPyTorch,
+}
