@@ -3,11 +3,11 @@
     python examples/measure/benchmark.py
     python examples/measure/benchmark.py --backends jax --widths 16
 
-Each way to train has a process of its own, and those of one comparison take
-turns in an order drawn anew for each round, so that whatever else the machine
-does falls on all alike.  Backends and PyTorch are measured where they are
-installed, and the nets beside a product of two large matrices: the share of the
-processor's peak that they reach.  Prints the tables, and writes benchmark.json,
+Each method has a process of its own, and those of one comparison take turns in
+an order drawn anew for each round, so that whatever else the machine does falls
+on all alike.  Backends and PyTorch are measured where they are installed, and
+the nets beside a product of two large matrices: the share of the processor's
+peak that they reach.  Prints the tables, and writes benchmark.json,
 benchmark.md and benchmark.png.  For Linux.
 """
 
@@ -57,7 +57,7 @@ def parse_arguments():
         type=float,
         # The beginning and end of `fit`, a tenth of a second, are 3% of it.
         default=4.0,
-        help="that a round of one way takes at least about, one step or more",
+        help="that a round of a method takes at least, about; one step or more",
     )
     parser.add_argument("--output", type=pathlib.Path, default="runs/benchmark")
     return parser.parse_args()
@@ -94,8 +94,8 @@ def main():
     narrow, *wider = sorted(args.widths)
     first, *_ = args.backends
 
-    def case(way, backend=first, width=narrow, batch=args.batch_size):
-        return Case(way, backend, width, batch)
+    def case(method, backend=first, width=narrow, batch=args.batch_size):
+        return Case(method, backend, width, batch)
 
     def in_bfloat16(case):
         return dataclasses.replace(case, precision="mixed_bfloat16")
@@ -122,7 +122,7 @@ def main():
             + [
                 in_bfloat16(c)
                 for c in cases
-                if c.way in ("fit", "matrix product")
+                if c.method in ("fit", "matrix product")
             ]
         )
     airbench = case("fit Airbench", width=64, batch=args.airbench_batch)
@@ -135,16 +135,19 @@ def main():
         # In a net so small that it does not hide them.
         "steps at once": measure(
             [
-                case(way, backend, 1, batch=8)
-                for way in ("fit", "fit, 16 steps at once", "bare loop")
+                case(method, backend, 1, batch=8)
+                for method in ("fit", "fit, 16 steps at once", "bare loop")
                 for backend in args.backends
                 # Keras runs one step there.
-                if way != "fit, 16 steps at once" or backend != "torch"
+                if method != "fit, 16 steps at once" or backend != "torch"
             ],
             args,
         ),
         "augmentation": measure(
-            [case(way, width=1) for way in ("fit", "fit without augmentation")],
+            [
+                case(method, width=1)
+                for method in ("fit", "fit without augmentation")
+            ],
             args,
         ),
         "pipeline": measure([case("pipeline alone")], args),

@@ -2,10 +2,9 @@
 
     python examples/measure/benchmark_gpu.py --output runs/benchmark-gpu.json
 
-The same ways to train, in turns, in mixed_bfloat16: `fit` on JAX, a bare loop
-in JAX, plain PyTorch and `torch.compile`.  `fit` of a net of width 1 tells what
-the host takes for a step.  Where a GPU costs by the minute, this is the part to
-run.
+In turns and in mixed_bfloat16: `fit` on JAX, a bare loop in JAX, plain PyTorch
+and `torch.compile`.  `fit` of a net of width 1 tells what the host takes for a
+step.  Where a GPU costs by the minute, this is the part to run.
 """
 
 import argparse
@@ -25,8 +24,8 @@ def main():
     parser.add_argument("--output", type=pathlib.Path, required=True)
     args = parser.parse_args()
     cases = [
-        Case(way, backend, width, precision="mixed_bfloat16")
-        for way, backend, width in (
+        Case(method, backend, width, precision="mixed_bfloat16")
+        for method, backend, width in (
             ("fit", "jax", 64),
             ("bare loop", "jax", 64),
             ("PyTorch", "torch", 64),
@@ -45,7 +44,7 @@ def main():
     for case in results["comparison"]:
         rates = sorted(round(r["images_per_s"]) for r in case["rounds"])
         print(
-            case["way"],
+            case["method"],
             case["backend"],
             case["width"],
             rates,

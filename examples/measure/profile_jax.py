@@ -21,7 +21,7 @@ os.environ["KERAS_BACKEND"] = "jax"
 import jax
 import numpy as np
 from benchmarking.cases import Case
-from benchmarking.contestants import Fit
+from benchmarking.trainers import Fit
 
 STEPS = 50
 

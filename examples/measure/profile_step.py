@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 from benchmarking.cases import Case
-from benchmarking.ways import WAYS
+from benchmarking.methods import METHODS
 
 STEPS = 5
 
@@ -60,25 +60,25 @@ def profile_pytorch(train) -> dict:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("way", choices=["fit", "PyTorch"])
+    parser.add_argument("method", choices=["fit", "PyTorch"])
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=512)
     args = parser.parse_args()
 
-    case = Case(args.way, "tensorflow", args.width, args.batch_size)
-    contestant = WAYS[args.way](case)
+    case = Case(args.method, "tensorflow", args.width, args.batch_size)
+    trainer = METHODS[args.method](case)
     rng = np.random.default_rng(0)
     n = STEPS * args.batch_size
-    data = contestant.data(
+    data = trainer.data(
         rng.integers(0, 256, (n, 32, 32, 3), "uint8"),
         rng.integers(0, 10, n, "int32"),
     )
-    contestant.run(data)
-    profile = profile_tensorflow if args.way == "fit" else profile_pytorch
-    seconds = profile(lambda: contestant.run(data))
+    trainer.run(data)
+    profile = profile_tensorflow if args.method == "fit" else profile_pytorch
+    seconds = profile(lambda: trainer.run(data))
     whole = sum(seconds.values())
     print(
-        f"\n{args.way}, width {args.width}, batch {args.batch_size}: "
+        f"\n{args.method}, width {args.width}, batch {args.batch_size}: "
         f"{whole / STEPS * 1e3:.0f} ms per step in all operations\n\n"
         "| operation | ms per step | share |\n| --- | --- | --- |"
     )

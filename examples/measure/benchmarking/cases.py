@@ -5,7 +5,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    way: str  # of benchmarking.contestants.WAYS
+    method: str  # of benchmarking.methods.METHODS
     backend: str
     width: int
     batch: int = 512
@@ -13,6 +13,6 @@ class Case:
 
     def __str__(self):
         return (
-            f"{self.way} ({self.backend}), width {self.width}, "
+            f"{self.method} ({self.backend}), width {self.width}, "
             f"batch {self.batch}, {self.precision}"
         )

@@ -6,10 +6,10 @@ loss and accuracy.
 
 import keras
 import numpy as np
-from benchmarking.contestants import DECAY, MOMENTUM, RATE, Contestant
+from benchmarking.trainers import DECAY, MOMENTUM, RATE, Trainer
 
 
-class TensorFlowLoop(Contestant):
+class TensorFlowLoop(Trainer):
     def __init__(self, case):
         import tensorflow as tf
 
@@ -42,7 +42,7 @@ class TensorFlowLoop(Contestant):
         np.mean(results, axis=0)
 
 
-class JaxLoop(Contestant):
+class JaxLoop(Trainer):
     def __init__(self, case):
         import jax
         import jax.numpy as jnp
@@ -88,7 +88,7 @@ class JaxLoop(Contestant):
         np.mean(results, axis=0)
 
 
-class TorchLoop(Contestant):
+class TorchLoop(Trainer):
     def __init__(self, case):
         import torch
 

@@ -1,10 +1,10 @@
 """The same net without Keras."""
 
 import numpy as np
-from benchmarking.contestants import RATE, Contestant
+from benchmarking.trainers import RATE, Trainer
 
 
-class PlainJax(Contestant):
+class PlainJax(Trainer):
     """The net, the augmentation and the step in plain JAX."""
 
     def __init__(self, case):
@@ -29,7 +29,7 @@ class PlainJax(Contestant):
         np.mean(results, axis=0)
 
 
-class PyTorch(Contestant):
+class PyTorch(Trainer):
     """The net, the augmentation and the loop in plain PyTorch."""
 
     def __init__(self, case):

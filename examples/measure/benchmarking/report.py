@@ -13,7 +13,7 @@ def tables(report: dict) -> str:
     """All of them, as Markdown."""
     parts = []
     for results in report["comparisons"]:
-        nets = [r for r in results if r["way"] != "matrix product"]
+        nets = [r for r in results if r["method"] != "matrix product"]
         title = f"width {nets[0]['width']}"
         parts.append(_speed_table(title, nets))
         parts.append(_ratio_table(nets))
@@ -25,11 +25,11 @@ def tables(report: dict) -> str:
 
 
 def name(result: dict) -> str:
-    way, backend = result["way"], result["backend"]
+    method, backend = result["method"], result["backend"]
     precision = "" if result["precision"] == "float32" else ", bfloat16"
-    if way in PLAIN:
-        return way + precision
-    return f"{way} ({backend}{precision})"
+    if method in PLAIN:
+        return method + precision
+    return f"{method} ({backend}{precision})"
 
 
 def speeds(result: dict) -> list[float]:
@@ -41,13 +41,15 @@ def peak_gb(result: dict) -> float:
 
 
 def ratios_of(results: list[dict]):
-    """Each fit over the ways without Keras and those of its backend."""
+    """Each fit over the methods without Keras and those of its backend."""
     for one in results:
         for other in results:
             comparable = all(
                 one[key] == other[key] for key in ("batch", "precision")
-            ) and (other["way"] in PLAIN or one["backend"] == other["backend"])
-            if comparable and one["way"] == "fit" != other["way"]:
+            ) and (
+                other["method"] in PLAIN or one["backend"] == other["backend"]
+            )
+            if comparable and one["method"] == "fit" != other["method"]:
                 yield one, other, _by_round(speeds(one), speeds(other))
 
 
@@ -103,7 +105,7 @@ def _share_table(comparisons):
         products = {
             r["precision"]: [PRODUCT_FLOP * speed for speed in speeds(r)]
             for r in results
-            if r["way"] == "matrix product"
+            if r["method"] == "matrix product"
         }
         for r in results:
             peak = products.get(r["precision"])
@@ -125,7 +127,7 @@ def _share_table(comparisons):
 
 def _host_table(results):
     """What `fit` adds to a step of its backend's bare loop."""
-    bare = {r["backend"]: r for r in results if r["way"] == "bare loop"}
+    bare = {r["backend"]: r for r in results if r["method"] == "bare loop"}
     rows = []
     for r in results:
         seconds = _seconds(r)
@@ -136,7 +138,7 @@ def _host_table(results):
                 name(r),
                 r["batch"],
                 _spread([1e6 * s for s in seconds], ",.0f"),
-                "" if r["way"] == "bare loop" else _more(more),
+                "" if r["method"] == "bare loop" else _more(more),
             )
         )
     return _table(

@@ -70,28 +70,28 @@ def _serve(case, pipe):
             "import_package_s": end - middle,
         }
         import numpy as np
-        from benchmarking.ways import WAYS
+        from benchmarking.methods import METHODS
 
         @functools.cache
         def data(steps):
             rng, n = np.random.default_rng(0), steps * case.batch
-            return contestant.data(
+            return trainer.data(
                 rng.integers(0, 256, (n, 32, 32, 3), "uint8"),
                 rng.integers(0, 10, n, "int32"),
             )
 
         begin = time.perf_counter()
-        contestant = WAYS[case.way](case)
-        contestant.run(data(1))
+        trainer = METHODS[case.method](case)
+        trainer.run(data(1))
         start["first_step_s"] = time.perf_counter() - begin
-        start["flop_per_image"] = contestant.flop_per_image
+        start["flop_per_image"] = trainer.flop_per_image
         start["versions"] = machine.versions()
         start["device"], _ = machine.device(case.backend)
         pipe.send(start)
         while steps := pipe.recv():
             batches = data(steps)
             begin = time.perf_counter()
-            contestant.run(batches)
+            trainer.run(batches)
             seconds = time.perf_counter() - begin
             _, peak = machine.device(case.backend)
             pipe.send(

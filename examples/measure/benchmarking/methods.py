@@ -1,6 +1,8 @@
-"""The contestants by name."""
+"""The trainers by name."""
 
-from benchmarking.contestants import (
+from benchmarking.loops import loop
+from benchmarking.plain import CompiledPyTorch, PlainJax, PyTorch
+from benchmarking.trainers import (
     Fit,
     FitAirbench,
     FitManySteps,
@@ -8,10 +10,8 @@ from benchmarking.contestants import (
     MatrixProduct,
     Pipeline,
 )
-from benchmarking.loops import loop
-from benchmarking.plain import CompiledPyTorch, PlainJax, PyTorch
 
-WAYS = {
+METHODS = {
     "fit": Fit,
     "fit, 16 steps at once": FitManySteps,
     "fit Airbench": FitAirbench,

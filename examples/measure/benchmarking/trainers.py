@@ -1,4 +1,4 @@
-"""Ways to train one and the same DavidNet.
+"""Trainers of one and the same DavidNet.
 
 Each is built for a case.  Its `data` makes what it takes of `(n, 32, 32, 3)`
 uint8 images and their labels, whole batches of them; `run` trains on that once,
@@ -18,7 +18,7 @@ from keras_davidnet import DavidNet, PyTorchSGD, datasets, recipes
 RATE, MOMENTUM, DECAY = 0.01, 0.9, 5e-4
 
 
-class Contestant:
+class Trainer:
     # Of an image's step, where it is counted.
     flop_per_image = None
 
@@ -30,7 +30,7 @@ class Contestant:
         return datasets.make_dataset(images, labels, self.batch, training=True)
 
 
-class Fit(Contestant):
+class Fit(Trainer):
     """What a user of the package calls, with its metrics and progress bar."""
 
     def __init__(self, case):
@@ -59,7 +59,7 @@ class FitManySteps(Fit):
         super().compile(steps_per_execution=16)
 
 
-class FitAirbench(Contestant):
+class FitAirbench(Trainer):
     """The net, optimizer and batches of the recipe."""
 
     def __init__(self, case):
@@ -107,7 +107,7 @@ def convolutions_flop(model):
     return flop
 
 
-class MatrixProduct(Contestant):
+class MatrixProduct(Trainer):
     """The scale: what the processor can do."""
 
     def __init__(self, case):
@@ -129,7 +129,7 @@ class MatrixProduct(Contestant):
         product.numpy()
 
 
-class Pipeline(Contestant):
+class Pipeline(Trainer):
     """No net: what `make_dataset` delivers."""
 
     def __init__(self, case):
