@@ -12,7 +12,7 @@ def steps_at_once(step: Callable, count: int) -> Callable:
     """A `train_function` that makes up to `count` steps in one execution.
 
     Keras's own calls the compiled step from a loop in Python.  The numbers are
-    the same, to the bit.
+    the same to within rounding: XLA may order sums otherwise in a loop.
 
     Args:
         step: Takes the state and a batch, gives the logs and the new state.
