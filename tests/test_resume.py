@@ -97,9 +97,6 @@ def test_finished_training_is_not_begun_again(tmp_path):
 @pytest.mark.parametrize("policy", ["bfloat16", "mixed_float16"])
 @pytest.mark.filterwarnings("ignore:The learning rate's last knot")
 def test_every_precision(tmp_path, policy):
-    if (keras.backend.backend(), policy) == ("torch", "mixed_float16"):
-        pytest.skip("PyTorch's float16 convolution fails at this size on CPU")
-
     def train(name, *stops):
         for epochs in stops:
             # What is not restored would differ.
@@ -301,10 +298,6 @@ def test_no_fold_takes_the_state_of_another(tmp_path, kind):
         train(folds[1], tmp_path / "None.npz")
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() == "torch",
-    reason="PyTorch's float16 convolution fails at this size on CPU",
-)
 def test_float16_is_not_bfloat16(tmp_path):
     def train(dtype):
         model = DavidNet(num_classes=3, width=1, dtype=dtype)

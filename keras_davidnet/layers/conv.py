@@ -5,8 +5,8 @@ import math
 
 import keras
 
-JAX = keras.backend.backend() == "jax"
-if JAX:
+BACKEND = keras.backend.backend()
+if BACKEND == "jax":
     import jax
     from jax import lax
     from jax import numpy as jnp
@@ -89,7 +89,18 @@ class FastConv2D(keras.layers.Conv2D):
     under a `keras.distribution`, it is Keras's layer.
     """
 
-    if JAX:
+    if BACKEND == "torch":
+
+        def convolution_op(self, inputs, kernel):
+            if self.filters == 1:
+                # As PyTorch wants it in memory: in 16 bits, where the processor
+                # does not compute in them, it fails at Keras's one filter.
+                kernel = keras.ops.convert_to_tensor(kernel)
+                first = kernel.permute(3, 2, 0, 1).contiguous()
+                kernel = first.permute(2, 3, 1, 0)
+            return super().convolution_op(inputs, kernel)
+
+    elif BACKEND == "jax":
 
         def convolution_op(self, inputs, kernel):
             if (
