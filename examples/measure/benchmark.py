@@ -7,7 +7,8 @@ Each method has a process of its own, and those of one comparison take turns in
 an order drawn anew for each round, so that whatever else the machine does falls
 on all alike.  Backends and PyTorch are measured where they are installed, and
 the nets beside a product of two large matrices: the share of the processor's
-peak that they reach.  Prints the tables, and writes benchmark.json,
+peak that they reach.  bfloat16 is measured too on a processor that computes in
+it.  Prints the tables, and writes benchmark.json,
 benchmark.md and benchmark.png.  For Linux.
 """
 
@@ -100,6 +101,8 @@ def main():
     def in_bfloat16(case):
         return dataclasses.replace(case, precision="mixed_bfloat16")
 
+    # Others take minutes for a step.
+    bfloat16 = {"avx512_bf16", "amx_bf16"} & set(machine.instructions())
     torch = importlib.util.find_spec("torch") is not None
     # On TensorFlow, whose product is the fastest.
     product = [Case("matrix product", "tensorflow", 1, batch=1)]
@@ -122,11 +125,12 @@ def main():
             + [
                 in_bfloat16(c)
                 for c in cases
-                if c.method in ("fit", "matrix product")
+                if bfloat16 and c.method in ("fit", "matrix product")
             ]
         )
     airbench = case("fit Airbench", width=64, batch=args.airbench_batch)
-    groups.append([in_bfloat16(c) for c in [airbench, *product]])
+    cases = [airbench, *product]
+    groups.append([in_bfloat16(c) for c in cases] if bfloat16 else cases)
     comparisons = []
     for cases in groups:
         comparisons.append(measure(cases, args))
