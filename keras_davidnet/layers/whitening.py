@@ -164,9 +164,7 @@ class WhiteningConv2D(Part, keras.layers.Layer):
         # output would be rounding errors, which a batch normalization raises
         # to the size of a signal: take filters of the other directions.
         varies = values > values[-1] * np.finfo("float32").eps
-        filters[:, ~varies] = np.resize(
-            filters[:, varies].T, (length - varies.sum(), length)
-        ).T
+        filters = filters[:, np.resize(np.flatnonzero(varies), length)]
         filters = filters.reshape(size, size, channels, length)
         if self.negatives:
             filters = np.concatenate([filters, -filters], axis=-1)
