@@ -84,9 +84,10 @@ if BACKEND == "jax":
 class FastConv2D(keras.layers.Conv2D):
     """Keras's layer, with fast gradients on JAX on a CPU.
 
-    The outputs in training differ from Keras's by rounding.  On other backends
-    and devices, for small batches of small images, with groups or dilation, and
-    under a `keras.distribution`, it is Keras's layer.
+    The outputs in training differ from Keras's by rounding.  On other devices,
+    for small batches of small images, with groups or dilation, and under a
+    `keras.distribution`, it is Keras's layer; so it is on other backends, but
+    that on torch a single filter trains in 16 bits on any processor.
     """
 
     if BACKEND == "torch":
