@@ -8,8 +8,8 @@ an order drawn anew for each round, so that whatever else the machine does falls
 on all alike.  Backends and PyTorch are measured where they are installed, and
 the nets beside a product of two large matrices: the share of the processor's
 peak that they reach.  bfloat16 is measured too on a processor that computes in
-it.  Prints the tables, and writes benchmark.json,
-benchmark.md and benchmark.png.  For Linux.
+it.  Prints the tables, and writes benchmark.json, benchmark.md and
+benchmark.png.  For Linux.
 """
 
 import argparse

@@ -1,10 +1,12 @@
 """The same net without Keras."""
 
-import numpy as np
+import functools
+
+from benchmarking.loops import JaxLoop
 from benchmarking.trainers import RATE, Trainer
 
 
-class PlainJax(Trainer):
+class PlainJax(JaxLoop):
     """The net, the augmentation and the step in plain JAX."""
 
     def __init__(self, case):
@@ -12,21 +14,13 @@ class PlainJax(Trainer):
         import jax.numpy as jnp
         import jax_davidnet
 
-        self.batch, self.step = case.batch, jax_davidnet.train_step
+        self.batch = case.batch
+        self.step = functools.partial(jax_davidnet.train_step, rate=RATE)
         weights, statistics = jax_davidnet.initialize(
             jax.random.key(0), case.width
         )
         velocities = [jnp.zeros_like(w) for w in weights]
         self.state = weights, velocities, statistics, jax.random.key(1)
-
-    def run(self, data):
-        results = []
-        for images, labels in data.feed():
-            self.state, result = self.step(
-                self.state, np.asarray(images), np.asarray(labels), RATE
-            )
-            results.append(result)
-        np.mean(results, axis=0)
 
 
 class PyTorch(Trainer):
