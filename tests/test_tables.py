@@ -12,7 +12,14 @@ from keras_davidnet import recipes  # noqa: E402
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/index.md", "docs/recipes.md"]
+    "page",
+    [
+        "README.md",
+        "docs/index.md",
+        "docs/recipes.md",
+        "docs/speed.md",
+        "docs/results/benchmark-cpu.md",
+    ],
 )
 def test_tables_are_up_to_date(page):
     """If not, run `python examples/measure/tables.py`."""

@@ -3,18 +3,21 @@
     python examples/measure/tables.py
 
 Everything between a pair of marker comments is replaced.  The accuracies are
-those of the runs in docs/results, a JSON file per seed; the rest is what the
-recipes say.  A test compares the pages with what this renders.
+those of the runs in docs/results, a JSON file per seed, the speeds those of the
+benchmark there; the rest is what the recipes say.  A test compares the pages
+with what this renders.
 """
 
 import json
 import pathlib
 
+from benchmarking import report
 from spread import summarize
 
 from keras_davidnet import recipes
 
 ROOT = pathlib.Path(__file__).parents[2]
+BENCHMARK = ROOT / "docs/results/benchmark-cpu.json"
 VIEWS = {
     "one view": "plain",
     "two views": "mirror",
@@ -78,8 +81,7 @@ def table(docs: str) -> str:
     head = ["recipe", "batch, epochs", "runs", *VIEWS]
     head += ["two CPU cores", "published"]
     rows = [row(recipes.get(name), docs) for name in recipes.names()]
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return report.table(head, rows)
 
 
 def printed() -> str:
@@ -89,6 +91,43 @@ def printed() -> str:
     accuracy = [round(value, 3) for value in run["history"]["accuracy"]]
     test = run["accuracy"]["mirror_translate"]
     return f"```text\n{accuracy}\n{test:.2%} of the test images\n```\n"
+
+
+def benchmark() -> str:
+    """All tables of the benchmark."""
+    return report.tables(json.loads(BENCHMARK.read_text()))
+
+
+def speed() -> str:
+    """DavidNet's speed, beside that of plain PyTorch in the same rounds."""
+    rows = []
+    for results in json.loads(BENCHMARK.read_text())["comparisons"]:
+        pytorch = [r for r in results if r["method"] == "PyTorch"]
+        if not pytorch:
+            continue
+        base = report.speeds(pytorch[0])
+        for result in results:
+            if (
+                result["method"] in ("fit", *report.PLAIN)
+                and result["batch"] == pytorch[0]["batch"]
+            ):
+                speeds = report.speeds(result)
+                ratios = report.by_round(speeds, base)
+                times = report.spread(ratios, ".2f")
+                if result is pytorch[0]:
+                    times = "1"
+                elif result["precision"] != pytorch[0]["precision"]:
+                    times = "-"
+                rows.append(
+                    (
+                        report.name(result),
+                        result["width"],
+                        report.spread(speeds, ",.0f"),
+                        times,
+                    )
+                )
+    head = ["two CPU cores", "width", "images/s", "times PyTorch's"]
+    return report.table(head, rows)
 
 
 def replaced(text: str, name: str, content: str) -> str:
@@ -103,16 +142,23 @@ def replaced(text: str, name: str, content: str) -> str:
 
 def pages() -> dict[pathlib.Path, str]:
     """The pages with their tables as they must be, by path."""
+    contents = {
+        "README.md": {
+            "recipes": table("docs/"),
+            "printed": printed(),
+            "speed": speed(),
+        },
+        "docs/index.md": {"recipes": table("")},
+        "docs/recipes.md": {"recipes": table("")},
+        "docs/speed.md": {"speed": speed()},
+        "docs/results/benchmark-cpu.md": {"benchmark": benchmark()},
+    }
     pages = {}
-    for name, docs in (
-        ("README.md", "docs/"),
-        ("docs/index.md", ""),
-        ("docs/recipes.md", ""),
-    ):
+    for name, tables in contents.items():
         path = ROOT / name
-        text = replaced(path.read_text(), "recipes", table(docs))
-        if "<!-- printed" in text:
-            text = replaced(text, "printed", printed())
+        text = path.read_text()
+        for marker, content in tables.items():
+            text = replaced(text, marker, content)
         pages[path] = text
     return pages
 

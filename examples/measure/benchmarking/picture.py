@@ -21,7 +21,7 @@ def save_picture(report: dict, path) -> None:
     for label, results in by_name.items():
         _plot_speeds(by_width, results, "width", label=label)
     by_width.set(title="images a second", xlabel="width", yscale="log")
-    by_width.legend()
+    by_width.legend(fontsize="x-small", loc="upper right")
 
     for results in report["comparisons"]:
         for one, other, values in ratios_of(results):

@@ -50,10 +50,10 @@ def ratios_of(results: list[dict]):
                 other["method"] in PLAIN or one["backend"] == other["backend"]
             )
             if comparable and one["method"] == "fit" != other["method"]:
-                yield one, other, _by_round(speeds(one), speeds(other))
+                yield one, other, by_round(speeds(one), speeds(other))
 
 
-def _by_round(ones, others):
+def by_round(ones, others):
     return [a / b for a, b in zip(ones, others, strict=True)]
 
 
@@ -62,7 +62,7 @@ def _seconds(result):
     return [result["batch"] / speed for speed in speeds(result)]
 
 
-def _spread(values, form):
+def spread(values, form):
     """Median, least and most."""
     return (
         f"{statistics.median(values):{form}} "
@@ -71,13 +71,13 @@ def _spread(values, form):
 
 
 def _speed_table(title, results):
-    return _table(
+    return table(
         [title, "batch", "images/s", "first step, s", "peak memory, GB"],
         [
             (
                 name(r),
                 r["batch"],
-                _spread(speeds(r), ",.0f"),
+                spread(speeds(r), ",.0f"),
                 f"{r['first_step_s']:.1f}",
                 f"{peak_gb(r):.2f}",
             )
@@ -95,7 +95,7 @@ def _ratio_table(results):
         )
         for one, other, ratios in ratios_of(results)
     ]
-    return rows and _table(["ratio", "median", "rounds"], rows)
+    return rows and table(["ratio", "median", "rounds"], rows)
 
 
 def _share_table(comparisons):
@@ -115,12 +115,12 @@ def _share_table(comparisons):
                     (
                         f"{name(r)}, width {r['width']}",
                         r["batch"],
-                        _spread([f / 1e9 for f in flops], ",.0f"),
-                        _spread([p / 1e9 for p in peak], ",.0f"),
-                        _spread(_by_round(flops, peak), ".0%"),
+                        spread([f / 1e9 for f in flops], ",.0f"),
+                        spread([p / 1e9 for p in peak], ",.0f"),
+                        spread(by_round(flops, peak), ".0%"),
                     )
                 )
-    return _table(
+    return table(
         ["share of the peak", "batch", "GFLOPS", "product's", "share"], rows
     )
 
@@ -137,11 +137,11 @@ def _host_table(results):
             (
                 name(r),
                 r["batch"],
-                _spread([1e6 * s for s in seconds], ",.0f"),
+                spread([1e6 * s for s in seconds], ",.0f"),
                 "" if r["method"] == "bare loop" else _more(more),
             )
         )
-    return _table(
+    return table(
         ["width 1", "batch", "µs per step", "over the bare loop, µs"], rows
     )
 
@@ -161,15 +161,14 @@ def _facts(report):
     share = statistics.median(cost) / statistics.median(_seconds(widest))
     every = sum(report["comparisons"], [])
     imports = {
-        which: _spread([r[f"import_{which}_s"] for r in every], ".3f")
+        which: spread([r[f"import_{which}_s"] for r in every], ".3f")
         for which in ("keras", "package")
     }
     third, *_, last = report["resident_bytes"]
     versions = {k: v for r in every for k, v in r["versions"].items()}
     return "\n".join(
         [
-            "",
-            f"- Augmentation: {_spread([1e3 * c for c in cost], '.1f')} ms per "
+            f"- Augmentation: {spread([1e3 * c for c in cost], '.1f')} ms per "
             f"batch of {report['augmentation'][0]['batch']}, {share:.1%} of a "
             f"step at width {widest['width']}.",
             f"- Resident memory after {len(report['resident_bytes']) + 2} fits "
@@ -185,7 +184,7 @@ def _facts(report):
     )
 
 
-def _table(head, rows):
-    body = ["| " + " | ".join(map(str, cells)) + " |" for cells in rows]
-    head = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
-    return "\n".join(["", *head, *body])
+def table(head, rows):
+    """In Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(map(str, c))} |\n" for c in lines)
