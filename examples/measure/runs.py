@@ -107,9 +107,11 @@ class Timer(keras.callbacks.Callback):
         logs["seconds"] = time.perf_counter() - self.epoch_begin
 
 
-def run(recipe, seed: int, train, test, path: pathlib.Path, save: bool) -> dict:
+def run(recipe, seed: int, precision: str, train, test, path, save) -> dict:
     """Trains once and measures; continues from a state beside `path`."""
     keras.backend.clear_session()
+    # That has forgotten it.
+    keras.config.set_dtype_policy(precision)
     timer = Timer()
     begin = time.perf_counter()
     model = recipe.fit(
@@ -122,15 +124,10 @@ def run(recipe, seed: int, train, test, path: pathlib.Path, save: bool) -> dict:
         copy(model, dtype="float32").save(path.with_suffix(".keras"))
     history = model.history.history
     evaluation_begin = time.perf_counter()
-    accuracy, loss = {}, {}
-    for views in VIEWS:
-        net = copy(model, views=views)
-        net.compile()
-        logs = net.evaluate(*test, batch_size=1000, verbose=0, return_dict=True)
-        name = views or "plain"
-        accuracy[name], loss[name] = logs["accuracy"], logs["loss"]
+    accuracy, loss = accuracy_by_views(model, test)
     return {
         "seed": seed,
+        "precision": model.dtype_policy.name,
         "accuracy": accuracy,
         "loss": loss,
         "seconds": {
@@ -147,6 +144,18 @@ def run(recipe, seed: int, train, test, path: pathlib.Path, save: bool) -> dict:
             "instructions": machine.instructions(),
         },
     }
+
+
+def accuracy_by_views(model, test) -> tuple[dict, dict]:
+    """Accuracy and loss on the test set, by the views that are averaged."""
+    accuracy, loss = {}, {}
+    for views in VIEWS:
+        net = copy(model, views=views)
+        net.compile()
+        logs = net.evaluate(*test, batch_size=1000, verbose=0, return_dict=True)
+        name = views or "plain"
+        accuracy[name], loss[name] = logs["accuracy"], logs["loss"]
+    return accuracy, loss
 
 
 def copy(model, **changes):
@@ -176,7 +185,6 @@ def check_settings(path: pathlib.Path, settings: dict) -> None:
 
 def main():
     args = parse_arguments()
-    keras.config.set_dtype_policy(args.precision)
     recipe = recipes.get(args.recipe).replace(**dict(args.set))
     settings = {
         "recipe": args.recipe,
@@ -192,7 +200,10 @@ def main():
         path = args.output / f"seed-{seed}.json"
         if not path.exists():
             print(f"seed {seed}", flush=True)
-            write(path, run(recipe, seed, train, test, path, args.save))
+            result = run(
+                recipe, seed, args.precision, train, test, path, args.save
+            )
+            write(path, result)
             path.with_suffix(".npz").unlink()
         results.append(json.loads(path.read_text()))
     summary = {

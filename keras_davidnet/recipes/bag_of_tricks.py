@@ -26,7 +26,7 @@ BAG_OF_TRICKS = Recipe(
             runs=2,
             plain_accuracy=0.9378,
             std=0.0025,
-            hardware="one H200, mixed_bfloat16",
+            hardware="one H200, float32",
             source="docs/results/gpu-h200.md",
         ),
     ),

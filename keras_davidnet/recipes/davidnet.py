@@ -26,7 +26,7 @@ DAVIDNET = Recipe(
             runs=5,
             std=0.001,
             seconds=26,
-            hardware="one H200, mixed_bfloat16",
+            hardware="one H200, float32",
             source="docs/results/gpu-h200.md",
         ),
     ),
@@ -43,7 +43,7 @@ DAVIDNET_TF = Recipe(
         Result(
             accuracy=0.9386,
             runs=1,
-            hardware="one H200, mixed_bfloat16",
+            hardware="one H200, float32",
             source="docs/results/gpu-h200.md",
         ),
     ),
