@@ -2,6 +2,7 @@
 
     python examples/measure/profile_step.py fit --width 16
     python examples/measure/profile_step.py PyTorch --width 16
+    python examples/measure/profile_step.py "fit Airbench" --batch-size 2000
 
 The first is `fit` on TensorFlow, the second the same net in plain PyTorch,
 which needs the extra `torch`.  Operations that run side by side count each.
@@ -60,12 +61,15 @@ def profile_pytorch(train) -> dict:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("method", choices=["fit", "PyTorch"])
+    parser.add_argument("method", choices=["fit", "fit Airbench", "PyTorch"])
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=512)
+    parser.add_argument("--precision", default="float32")
     args = parser.parse_args()
 
-    case = Case(args.method, "tensorflow", args.width, args.batch_size)
+    case = Case(
+        args.method, "tensorflow", args.width, args.batch_size, args.precision
+    )
     trainer = METHODS[args.method](case)
     rng = np.random.default_rng(0)
     n = STEPS * args.batch_size
@@ -74,7 +78,8 @@ def main():
         rng.integers(0, 10, n, "int32"),
     )
     trainer.run(data)
-    profile = profile_tensorflow if args.method == "fit" else profile_pytorch
+    plain = args.method == "PyTorch"
+    profile = profile_pytorch if plain else profile_tensorflow
     seconds = profile(lambda: trainer.run(data))
     whole = sum(seconds.values())
     print(

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from keras_davidnet._checks import check_positive
+from keras_davidnet.layers.one_pass import one_pass
 from keras_davidnet.layers.part import Part
 
 
@@ -38,7 +39,9 @@ class CELU(Part, keras.layers.Layer):
     def build(self, input_shape):
         """There is nothing to build."""
 
-    def call(self, inputs):
+    def call(self, inputs, training=False):
+        if training:
+            return one_pass(keras.activations.celu, self.alpha)(inputs)
         return keras.activations.celu(inputs, self.alpha)
 
     def compute_output_shape(self, input_shape):

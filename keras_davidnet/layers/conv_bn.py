@@ -17,6 +17,7 @@ from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.batch_norm import FusedBatchNormalization
 from keras_davidnet.layers.conv import FastConv2D
 from keras_davidnet.layers.dropout import IntegerDropout
+from keras_davidnet.layers.one_pass import activate
 from keras_davidnet.layers.part import (
     Part,
     build_any,
@@ -126,7 +127,9 @@ class ConvBN(Part, keras.layers.Layer):
         x = self.drop(x, training=training)
         x = self.bn(x, training=training)
         # A layer given as activation may have another precision.
-        return ops.cast(self.activation(x), self.compute_dtype)
+        return ops.cast(
+            activate(self.activation, x, training), self.compute_dtype
+        )
 
     def compute_output_shape(self, input_shape):
         return output_shape(

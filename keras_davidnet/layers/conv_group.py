@@ -16,6 +16,7 @@ from keras_davidnet.initializers import Dirac
 from keras_davidnet.layers.batch_norm import FusedBatchNormalization
 from keras_davidnet.layers.conv_pairs import add_conv_pairs
 from keras_davidnet.layers.max_pool import FastMaxPooling2D
+from keras_davidnet.layers.one_pass import activate
 from keras_davidnet.layers.part import Part, build_any, clone_layer, unbuilt
 
 
@@ -105,16 +106,19 @@ class ConvGroup(Part, keras.layers.Layer):
 
     def call(self, inputs, training=False):
         x = self.pool(self.conv1(inputs))
-        x = h = self._activate(0, self.bn1(x, training=training))
-        x = self._activate(1, self.bn2(self.conv2(x), training=training))
+        x = h = self._activate(0, self.bn1(x, training=training), training)
+        x = self.bn2(self.conv2(x), training=training)
+        x = self._activate(1, x, training)
         if self.residual:
             x = self.bn3(self.conv3(x), training=training)
-            x = self._activate(2, x + h)
+            x = self._activate(2, x + h, training)
         return x
 
-    def _activate(self, index, x):
+    def _activate(self, index, x, training):
         # A layer given as activation may have another precision.
-        return ops.cast(self.activations[index](x), self.compute_dtype)
+        return ops.cast(
+            activate(self.activations[index], x, training), self.compute_dtype
+        )
 
     def compute_output_shape(self, input_shape):
         return self.pool.compute_output_shape(

@@ -120,11 +120,14 @@ class GhostBlock(Part, keras.layers.Layer):
         x = self.conv1(inputs)
         if self.pool:
             x = self.max_pool(x)
-        x = h = self.activation(self.bn1(x, training=training))
+        x = h = self.activation(
+            self.bn1(x, training=training), training=training
+        )
         if self.residual:
             x = self.bn2(self.conv2(x), training=training)
-            x = self.conv3(self.activation(x))
-            x = h + self.activation(self.bn3(x, training=training))
+            x = self.conv3(self.activation(x, training=training))
+            x = self.bn3(x, training=training)
+            x = h + self.activation(x, training=training)
         return x
 
     def compute_output_shape(self, input_shape):

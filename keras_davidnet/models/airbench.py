@@ -8,6 +8,7 @@ import keras
 from keras_davidnet._checks import check_count, plain
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.layers import ConvGroup, WhiteningConv2D
+from keras_davidnet.layers.one_pass import FastActivation
 from keras_davidnet.models.airbench_optimizers import airbench_optimizer
 from keras_davidnet.models.whitened import Whitened
 
@@ -113,7 +114,7 @@ class Airbench(Whitened):
             **common,
         )
         self.whitening_bias_initializer = self.whiten.bias_initializer
-        self.activation = keras.layers.Activation(
+        self.activation = FastActivation(
             "gelu", dtype=self.dtype_policy, name="activation"
         )
         self.group1, self.group2, self.group3 = (
