@@ -1,11 +1,13 @@
 """Train small image nets fast and exactly in Keras."""
 
 from keras_davidnet import datasets as datasets
+from keras_davidnet import presets as presets
 from keras_davidnet import recipes as recipes
 from keras_davidnet.callbacks import (
     DecoupledWeightDecay as DecoupledWeightDecay,
 )
 from keras_davidnet.callbacks import LearningRateFinder as LearningRateFinder
+from keras_davidnet.callbacks import ProgressiveResizing as ProgressiveResizing
 from keras_davidnet.callbacks import Resume as Resume
 from keras_davidnet.initializers import Dirac as Dirac
 from keras_davidnet.initializers import PyTorchUniform as PyTorchUniform

@@ -3,9 +3,9 @@
     python examples/measure/tables.py
 
 Everything between a pair of marker comments is replaced.  The accuracies are
-those of the runs in docs/results, a JSON file per seed, the speeds those of the
-benchmark there; the rest is what the recipes say.  A test compares the pages
-with what this renders.
+those of the presets and of the runs in docs/results, a JSON file per seed, the
+speeds those of the benchmark there; the rest is what the recipes say.  A test
+compares the pages with what this renders.
 """
 
 import json
@@ -14,7 +14,7 @@ import pathlib
 from benchmarking import report
 from spread import summarize
 
-from keras_davidnet import recipes
+from keras_davidnet import presets, recipes
 
 ROOT = pathlib.Path(__file__).parents[2]
 BENCHMARK = ROOT / "docs/results/benchmark-cpu.json"
@@ -93,6 +93,28 @@ def printed() -> str:
     return f"```text\n{accuracy}\n{test:.2%} of the test images\n```\n"
 
 
+def facts(name: str) -> str:
+    """How good a preset is, and how it was trained."""
+    facts = presets.facts(name)
+    rows = [
+        [label, *(f"{facts['accuracy'][key][v]:.2%}" for v in VIEWS.values())]
+        for label, key in (("the run", "run"), ("this file, float32", "file"))
+    ]
+    hardware = facts["hardware"]
+    versions = ", ".join(f"{k} {v}" for k, v in facts["versions"].items())
+    lines = [
+        f"Run: `{facts['command']}`, the only run with this seed",
+        f"Trained on {facts['trained']} on {facts['backend']} on "
+        f"{hardware['cores']} cores of an {hardware['processor']}; {versions}",
+        f"SHA-256 of the file: `{facts['sha256']}`",
+    ]
+    return (
+        report.table(["accuracy on the 10,000 test images", *VIEWS], rows)
+        + "\n"
+        + "".join(f"- {line}.\n" for line in lines)
+    )
+
+
 def benchmark() -> str:
     """All tables of the benchmark."""
     return report.tables(json.loads(BENCHMARK.read_text()))
@@ -150,6 +172,10 @@ def pages() -> dict[pathlib.Path, str]:
         },
         "docs/index.md": {"recipes": table("")},
         "docs/recipes.md": {"recipes": table("")},
+        **{
+            f"docs/models/{name}.md": {"facts": facts(name)}
+            for name in presets.names()
+        },
         "docs/speed.md": {"speed": speed()},
         "docs/results/benchmark-cpu.md": {"benchmark": benchmark()},
     }

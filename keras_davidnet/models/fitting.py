@@ -28,9 +28,10 @@ JAX = keras.backend.backend() == "jax"
 class FittedModel(keras.Model):
     """A model that looks at its arrays first, and follows the plan of batches.
 
-    A subclass has `image_shape`, `smallest`, `num_classes` and `std`, as
-    `ImageClassifier` explains them, and `own_loss`, `own_rates`,
-    `default_optimizer` and `_learning_rates`, as `Classifier` does.
+    A subclass has `image_shape`, `smallest`, `num_classes`, `std` and
+    `training_size`, as `ImageClassifier` explains them; `own_loss`,
+    `own_rates`, `default_optimizer` and `_learning_rates`, as `Classifier`
+    does.
     """
 
     _fitting = False
@@ -111,6 +112,7 @@ class FittedModel(keras.Model):
             )
         finally:
             self._fitting = False
+            self.training_size = None
 
     def make_train_function(self, force=False):
         """`keras.Model.make_train_function`; on JAX it loops in the program."""

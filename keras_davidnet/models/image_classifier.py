@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_davidnet import presets
 from keras_davidnet._array_checks import check_images
 from keras_davidnet._checks import (
     check_config,
@@ -60,6 +61,7 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
     """
 
     smallest = 1  # height and width of the images
+    _training_size = None
 
     def __init__(
         self,
@@ -128,6 +130,47 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
                 name="linear",
             )
 
+    @classmethod
+    def from_preset(cls, name: str, **changes: Any) -> "ImageClassifier":
+        """A trained net, or a net of other arguments with its weights.
+
+        Args:
+            name: One of `presets.names()`.
+            **changes: Arguments of the net to change.  With another
+                `num_classes` the head is new; with `include_top=False` there
+                is none, nor are there views.
+
+        Returns:
+            The net, not compiled; without changes as `presets.load` gives it.
+
+        Raises:
+            ValueError: If there is no trained net of that name, it is not one
+                of this class, or its weights do not fit the changed net.
+
+        Example:
+
+        ```python
+        backbone = Airbench.from_preset("airbench94_muon", include_top=False)
+        ```
+        """
+        trained = presets.load(name)
+        if not isinstance(trained, cls):
+            raise ValueError(
+                f"{cls.__name__}.from_preset needs the name of a trained "
+                f"{cls.__name__}. Received: {name!r}, which is of the class "
+                f"{type(trained).__name__}"
+            )
+        if not changes:
+            return trained
+        if not changes.get("include_top", True):
+            changes.setdefault("views", None)
+        net = type(trained).from_config({**trained.get_config(), **changes})
+        for layer, source in zip(net.body, trained.body, strict=True):
+            layer.set_weights(source.get_weights())
+        if net.include_top and net.num_classes == trained.num_classes:
+            net.linear.set_weights(trained.linear.get_weights())
+        return net
+
     @property
     def body(self) -> tuple[keras.layers.Layer, ...]:
         """The layers between the normalised images and the pooling."""
@@ -157,9 +200,23 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         self._logit_scale = check_not_negative("logit_scale", logit_scale)
         self._forget_steps()
 
+    @property
+    def training_size(self) -> int | None:
+        """What training scales images to; for `ProgressiveResizing` to set."""
+        return self._training_size
+
+    @training_size.setter
+    def training_size(self, size):
+        if size != self._training_size:
+            self._training_size = size
+            self._forget_train_step()
+
     def _forget_steps(self):
         """Traces the steps anew: they have old attributes in them."""
         self.test_function = self.predict_function = None
+        self._forget_train_step()
+
+    def _forget_train_step(self):
         # `fit` may be running.
         if self.train_function is not None:
             self.make_train_function(force=True)
@@ -184,6 +241,14 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         if training:
             if self.augmentation is not None:
                 x = self.augmentation(x, training=True)
+            size = self.training_size
+            if size is not None and x.shape[1:3] != (size, size):
+                x = ops.image.resize(
+                    x,
+                    (size, size),
+                    antialias=True,
+                    data_format="channels_last",
+                )
             return self._forward(x, training)
         return sum(
             weight * self._forward(view, training)

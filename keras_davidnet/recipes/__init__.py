@@ -1,4 +1,7 @@
-"""The published recipes: `get(name)` gives one, `names()` lists them."""
+"""The published recipes: `get(name)` gives one, `names()` lists them.
+
+`load(name)` gives a net trained by one.
+"""
 
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN as CIFAR10_MEAN
 from keras_davidnet.datasets.cifar10 import CIFAR10_STD as CIFAR10_STD
@@ -14,6 +17,7 @@ from keras_davidnet.models.bag_of_tricks import (
 from keras_davidnet.models.davidnet import (
     davidnet_optimizer as davidnet_optimizer,
 )
+from keras_davidnet.presets import load as load
 from keras_davidnet.recipes.airbench import (
     AIRBENCH94,
     AIRBENCH94_MUON,

@@ -1,0 +1,82 @@
+"""Puts a net that runs.py trained with --save among the package's presets.
+
+    python examples/measure/make_preset.py runs/airbench94_muon 8
+
+Writes NAME.keras and NAME.json, with the accuracy of the run and that of the
+file, which is in float32.
+"""
+
+import argparse
+import datetime
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+from runs import accuracy_by_views, write
+
+from keras_davidnet import datasets, presets
+
+MOST_BYTES = 10_000_000
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "folder", type=pathlib.Path, help="what runs.py had as --output"
+    )
+    parser.add_argument("seed", type=int, help="of the run to take")
+    parser.add_argument(
+        "--data", help="path of CIFAR-10; without it, it is downloaded"
+    )
+    return parser.parse_args()
+
+
+def main():
+    args = parse_arguments()
+    settings = json.loads((args.folder / "settings.json").read_text())
+    if settings["set"]:
+        raise SystemExit(
+            "A preset must be of its recipe as it is. Received: "
+            f"{settings['set']}"
+        )
+    source = args.folder / f"seed-{args.seed}.keras"
+    run = json.loads(source.with_suffix(".json").read_text())
+    if source.stat().st_size > MOST_BYTES:
+        raise SystemExit(
+            f"{source} must be of at most {MOST_BYTES:,} bytes. Received: "
+            f"{source.stat().st_size:,}"
+        )
+    _, test = datasets.load_cifar10(args.data)
+    model = keras.saving.load_model(source, compile=False)
+    trained = datetime.date.fromtimestamp(source.stat().st_mtime)
+    facts = {
+        "recipe": settings["recipe"],
+        "seed": args.seed,
+        "command": (
+            f"python examples/measure/runs.py {settings['recipe']} --seeds "
+            f"{args.seed} --precision {settings['precision']} --save"
+        ),
+        "accuracy": {
+            "run": run["accuracy"],
+            "file": accuracy_by_views(model, test)[0],
+        },
+        "backend": settings["backend"],
+        "versions": {"keras_davidnet": settings["version"], **run["versions"]},
+        "hardware": run["hardware"],
+        "trained": trained.isoformat(),
+        "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+    }
+    target = pathlib.Path(presets.__file__).with_name(settings["recipe"])
+    shutil.copyfile(source, target.with_suffix(".keras"))
+    write(target.with_suffix(".json"), facts)
+    print(json.dumps(facts["accuracy"], indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The trained nets in the package."""
+
+import os
+import pathlib
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from keras_davidnet import Airbench, DavidNet, ImageClassifier, presets, recipes
+
+NAMES = presets.names()
+each = pytest.mark.parametrize("name", NAMES)
+
+
+def same_weights(layer, other):
+    for ours, theirs in zip(
+        layer.get_weights(), other.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@each
+def test_is_the_net_of_its_recipe(name):
+    net, recipe = recipes.load(name), recipes.get(name)
+    assert type(net) is recipe.net
+    expected = recipe.model()
+    assert net.views == expected.views
+    assert net.count_params() == expected.count_params()
+    assert net.dtype_policy.name == "float32"
+
+
+@each
+def test_facts(name):
+    facts = presets.facts(name)
+    assert facts["recipe"] == name
+    run, file = facts["accuracy"]["run"], facts["accuracy"]["file"]
+    assert run.keys() == file.keys()
+    for views in run:
+        # The run computed in another precision.
+        assert abs(run[views] - file[views]) < 2e-3
+    # One run is within three standard deviations of the mean of all.
+    measured = recipes.get(name).measured[0]
+    views = recipes.get(name).net_arguments.get("views") or "plain"
+    assert abs(run[views] - measured.accuracy) < 3 * measured.std
+
+
+@each
+def test_accuracy_on_test_images(name):
+    """Set CIFAR10 to its path, as `datasets.load_cifar10` takes it."""
+    path = os.environ.get("CIFAR10")
+    if not path:
+        pytest.skip("The environment variable CIFAR10 names no data.")
+    from keras_davidnet import datasets
+
+    _, (x, y) = datasets.load_cifar10(path)
+    logits = recipes.load(name).predict(x[:1000], verbose=0)
+    accuracy = np.mean(logits.argmax(1) == y[:1000].ravel())
+    views = recipes.get(name).net_arguments.get("views") or "plain"
+    expected = presets.facts(name)["accuracy"]["file"][views]
+    error = (expected * (1 - expected) / 1000) ** 0.5
+    assert abs(accuracy - expected) < 3 * error
+
+
+def test_classes(rng):
+    net = Airbench.from_preset("airbench94_muon")
+    assert type(ImageClassifier.from_preset("airbench94_muon")) is Airbench
+    images = rng.integers(0, 256, (2, 32, 32, 3), "uint8")
+    logits = keras.ops.convert_to_numpy(net(images))
+    loaded = recipes.load("airbench94_muon")(images)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(loaded), logits)
+    with pytest.raises(ValueError, match="of a trained DavidNet. Received"):
+        DavidNet.from_preset("airbench94_muon")
+
+
+@pytest.mark.parametrize("load", [recipes.load, Airbench.from_preset])
+def test_an_unknown_name_gives_those_that_exist(load):
+    with pytest.raises(ValueError, match="'airbench94_muon'.*Received.*'no'"):
+        load("no")
+
+
+def test_another_head():
+    net = Airbench.from_preset("airbench94_muon")
+    other = Airbench.from_preset("airbench94_muon", num_classes=4)
+    assert other.compute_output_shape((1, 32, 32, 3)) == (1, 4)
+    for layer, source in zip(other.body, net.body, strict=True):
+        same_weights(layer, source)
+
+
+def test_a_backbone(rng):
+    net = Airbench.from_preset("airbench94_muon", views=None)
+    backbone = Airbench.from_preset("airbench94_muon", include_top=False)
+    images = rng.integers(0, 256, (2, 32, 32, 3), "uint8")
+    features = keras.ops.convert_to_numpy(backbone(images)).max((1, 2))
+    logits = features @ net.linear.get_weights()[0] * net.logit_scale
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(net(images)), logits, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_weights_that_do_not_fit():
+    with pytest.raises(ValueError):
+        Airbench.from_preset("airbench94_muon", widths=(64, 256, 512))
+
+
+def test_a_damaged_file(tmp_path, monkeypatch):
+    folder = pathlib.Path(presets.__file__).parent
+    for ending in ("json", "keras"):
+        shutil.copy(folder / f"airbench94_muon.{ending}", tmp_path)
+    path = tmp_path / "airbench94_muon.keras"
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    monkeypatch.setattr(presets, "_FOLDER", tmp_path)
+    with pytest.raises(ValueError, match="is damaged.*Received"):
+        recipes.load("airbench94_muon")

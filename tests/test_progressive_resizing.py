@@ -1,0 +1,98 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_davidnet import DavidNet, ProgressiveResizing
+
+# Off where that can be: it is slow to compile.
+XLA = keras.backend.backend() == "jax"
+
+
+def scaled(images, size):
+    """By linear interpolation with antialiasing: a triangle per pixel."""
+    for axis in (1, 2):
+        ratio = images.shape[axis] / size
+        centres = (np.arange(size) + 0.5) * ratio
+        pixels = np.arange(images.shape[axis]) + 0.5
+        weights = 1 - np.abs(centres[:, None] - pixels) / ratio
+        weights = weights.clip(min=0)
+        weights /= weights.sum(1, keepdims=True)
+        images = np.moveaxis(np.tensordot(weights, images, (1, axis)), 0, axis)
+    return images.astype("float32")
+
+
+def make():
+    keras.utils.set_random_seed(0)
+    model = DavidNet(
+        width=2, input_shape=(None, None, 3), augmentation=None, dropout=0
+    )
+    # Of small steps: rounding would grow.
+    model.compile(keras.optimizers.SGD(1e-3), jit_compile=XLA)
+    return model
+
+
+@pytest.fixture
+def data(rng):
+    images = rng.integers(0, 256, (8, 16, 16, 3), "uint8")
+    return images, rng.integers(0, 10, 8)
+
+
+def test_trains_as_on_images_scaled_before(data):
+    x, y = data
+    options = {"batch_size": 4, "shuffle": False, "verbose": 0}
+    one = make()
+    sizes = ProgressiveResizing({1: 9, 3: 16})
+    logs = one.fit(
+        x, y, epochs=4, callbacks=[sizes], validation_data=(x, y), **options
+    ).history
+    other, losses, val_losses = make(), [], []
+    for images in (x, scaled(x, 9), scaled(x, 9), x):
+        history = other.fit(images, y, validation_data=(x, y), **options)
+        losses += history.history["loss"]
+        val_losses += history.history["val_loss"]
+    np.testing.assert_allclose(logs["loss"], losses, rtol=1e-4)
+    np.testing.assert_allclose(logs["val_loss"], val_losses, rtol=1e-4)
+    # Or the sizes would show nothing.
+    assert abs(losses[0] - losses[1]) > 1e-2
+    for ours, theirs in zip(
+        one.get_weights(), other.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_the_next_fit_sees_images_as_they_are(data):
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    model = make()
+    for callbacks in ([], [Stop()]):
+        try:
+            model.fit(
+                *data,
+                callbacks=[ProgressiveResizing({0: 9}), *callbacks],
+                verbose=0,
+            )
+        except KeyboardInterrupt:
+            pass
+        assert model.training_size is None
+
+
+@pytest.mark.parametrize("sizes", [{}, {-1: 9}, {0: 0}, {0: 9.5}, {"a": 9}])
+def test_bad_values(sizes):
+    with pytest.raises(ValueError, match="Received"):
+        ProgressiveResizing(sizes)
+
+
+def test_bad_types():
+    with pytest.raises(TypeError, match=r"Received: sizes=\(24, 32\)"):
+        ProgressiveResizing((24, 32))
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile(loss="mse")
+    with pytest.raises(TypeError, match="Received: a Sequential"):
+        model.fit(np.ones((2, 1)), callbacks=[ProgressiveResizing({0: 9})])
+
+
+def test_a_size_that_is_too_small(data):
+    with pytest.raises(ValueError, match="at least 8.*Received: size=4"):
+        make().fit(*data, callbacks=[ProgressiveResizing({0: 9, 2: 4})])
