@@ -62,7 +62,7 @@ def main():
     backbone.trainable = True
     fine_tuned = train_and_test(model, train, test, args.epochs, rate=1e-4)
 
-    scratch = Airbench(num_classes=classes, augmentation=None)
+    scratch = Airbench(num_classes=classes)
     scratch.adapt(train[0])
     from_scratch = train_and_test(
         scratch, train, test, 2 * args.epochs, rate=1e-3
