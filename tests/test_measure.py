@@ -1,9 +1,13 @@
+import keras
 import numpy as np
 import pytest
 
 stats = pytest.importorskip("scipy.stats")
 
+import runs  # noqa: E402
 from spread import summarize  # noqa: E402
+
+from keras_davidnet import recipes  # noqa: E402
 
 
 def test_summary_of_student_s_sleep_data():
@@ -45,3 +49,17 @@ def test_no_spread_no_interval():
     equal = summarize([0.5, 0.5], gate=0.93)
     assert equal["sd"] == 0
     assert equal["interval"] is equal["p"] is None
+
+
+def test_a_run_has_the_precision_that_was_asked_for(rng, tmp_path):
+    data = rng.integers(0, 256, (16, 8, 8, 3), "uint8"), np.arange(16) % 10
+    recipe = recipes.get("davidnet").replace(
+        width=1, input_shape=(8, 8, 3), batch_size=8, epochs=1
+    )
+    try:
+        run = runs.run(
+            recipe, 0, "mixed_bfloat16", data, data, tmp_path / "run", False
+        )
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert run["precision"] == "mixed_bfloat16"
