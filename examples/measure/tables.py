@@ -50,12 +50,26 @@ def percent(values: list[float]) -> str:
     return text
 
 
-def row(recipe: recipes.Recipe, docs: str) -> list[str]:
-    """The cells of a recipe; `docs` is the path of docs/, with its slash."""
+def rows(recipe: recipes.Recipe, docs: str) -> list[list[str]]:
+    """A row for what was measured first, and for all on two CPU cores."""
+    first, *others = recipe.measured or (None,)
+    others = [result for result in others if on_two_cores(result)]
+    return [row(recipe, result, docs) for result in (first, *others)]
+
+
+def on_two_cores(result: recipes.Result | None) -> bool:
+    return bool(result and result.hardware.startswith("two cores"))
+
+
+def row(
+    recipe: recipes.Recipe, result: recipes.Result | None, docs: str
+) -> list[str]:
+    """The cells of a result; `docs` is the path of docs/, with its slash."""
     name = f"`{recipe.name}`"
+    if on_two_cores(result) and "bfloat16" in result.hardware:
+        name += ", bfloat16"
     cells = [name, f"{recipe.batch_size}, {recipe.epochs}"]
-    if recipe.measured:
-        result = recipe.measured[0]
+    if result:
         results = runs(recipe.name, result)
         page = docs + result.source.removeprefix("docs/")
         cells.append(f"[{len(results)}]({page})")
@@ -65,12 +79,8 @@ def row(recipe: recipes.Recipe, docs: str) -> list[str]:
             cells.append(f"**{text}**" if views == own else text)
     else:
         cells += ["not yet", "-", "-", "-"]
-    minutes = [
-        f"{result.seconds / 60:.0f} min"
-        for result in recipe.measured
-        if result.seconds and result.hardware.startswith("two cores")
-    ]
-    cells.append(minutes[0] if minutes else "-")
+    timed = on_two_cores(result) and result.seconds
+    cells.append(f"{result.seconds / 60:.0f} min" if timed else "-")
     published = recipe.published
     cells.append(f"{100 * published.accuracy:.4g}" if published else "-")
     return cells
@@ -80,8 +90,8 @@ def table(docs: str) -> str:
     """The table of the recipes, in Markdown."""
     head = ["recipe", "batch, epochs", "runs", *VIEWS]
     head += ["two CPU cores", "published"]
-    rows = [row(recipes.get(name), docs) for name in recipes.names()]
-    return report.table(head, rows)
+    cells = [rows(recipes.get(name), docs) for name in recipes.names()]
+    return report.table(head, sum(cells, []))
 
 
 def printed() -> str:

@@ -61,21 +61,21 @@ def describe_data(x, y) -> dict | None:
     return {"shape": list(x.shape), "checksum": checksum}
 
 
-def differences(theirs, ours, name: str = "") -> list[str]:
+def differences(saved, current, name: str = "") -> list[str]:
     """Where two descriptions differ: `["model.config.width: 1, not 2"]`."""
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        keys = sorted(theirs.keys() | ours.keys())
-        pairs = [(key, theirs.get(key), ours.get(key)) for key in keys]
+    if isinstance(saved, dict) and isinstance(current, dict):
+        keys = sorted(saved.keys() | current.keys())
+        pairs = [(key, saved.get(key), current.get(key)) for key in keys]
     elif (
-        isinstance(theirs, list)
-        and isinstance(ours, list)
-        and len(theirs) == len(ours)
+        isinstance(saved, list)
+        and isinstance(current, list)
+        and len(saved) == len(current)
     ):
-        pairs = zip(range(len(ours)), theirs, ours, strict=True)
-    elif theirs == ours:
+        pairs = zip(range(len(current)), saved, current, strict=True)
+    elif saved == current:
         return []
     else:
-        return [f"{name}: {reprlib.repr(theirs)}, not {reprlib.repr(ours)}"]
+        return [f"{name}: {reprlib.repr(saved)}, not {reprlib.repr(current)}"]
     return [
         text
         for key, a, b in pairs

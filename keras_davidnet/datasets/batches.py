@@ -60,11 +60,11 @@ class Batches(keras.utils.PyDataset):
         self.batch_size, self.plan = batch_size, plan
         self._views = images
         if plan is not None:
-            ours = len(images), batch_size
-            if (plan.n, plan.batch_size) != ours:
+            own = len(images), batch_size
+            if (plan.n, plan.batch_size) != own:
                 raise ValueError(
                     "`plan` must be made for as many images, in batches of the "
-                    f"same size, {ours}. "
+                    f"same size, {own}. "
                     f"Received: plan for {(plan.n, plan.batch_size)}"
                 )
             if plan.alternating_flip:

@@ -1,4 +1,4 @@
-"""The learning rate over a `fit`: where it ends, and where it should."""
+"""Ends the learning rate with `fit`, or warns if it ends elsewhere."""
 
 import warnings
 
@@ -11,7 +11,7 @@ from keras_davidnet.schedules import PiecewiseLinear, steps_in
 def rate_configs(optimizer: keras.optimizers.Optimizer) -> list:
     """The learning rate of each member, or the config of its schedule."""
     rates = [o.get_config()["learning_rate"] for o in members(optimizer)]
-    # What stands beside the config depends on who asks.
+    # Keras does not always put the same entries beside the config.
     return [r["config"] if isinstance(r, dict) else r for r in rates]
 
 

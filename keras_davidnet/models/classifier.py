@@ -1,4 +1,4 @@
-"""What a classifier minimises, logs and exports."""
+"""Default loss, metrics and optimizer of a classifier, and its export."""
 
 import warnings
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from keras_davidnet.optimizers.grouped import members
 
 
 class Classifier(FittedModel):
-    """A model with a loss, an optimizer and a rate of its own.
+    """A model with a default loss, optimizer and learning rate.
 
     A subclass has `num_classes`, `include_top`, with it the head `linear`, and
     `label_smoothing`, as `ImageClassifier` explains them, and

@@ -1,4 +1,4 @@
-"""What a model is fitted on: checked arrays, in the order of their plan."""
+"""Input checks of `fit`, `evaluate` and `predict`, and the plan of batches."""
 
 import contextlib
 import math
@@ -26,7 +26,7 @@ JAX = keras.backend.backend() == "jax"
 
 
 class FittedModel(keras.Model):
-    """A model that looks at its arrays first, and follows the plan of batches.
+    """A model that checks its arrays, and follows the plan of its batches.
 
     A subclass has `image_shape`, `smallest`, `num_classes`, `std` and
     `training_size`, as `ImageClassifier` explains them; `own_loss`,
@@ -53,11 +53,11 @@ class FittedModel(keras.Model):
         steps_per_epoch=None,
         **kwargs,
     ):
-        """`keras.Model.fit`; it checks arrays and sets the default rate first.
+        """Like `keras.Model.fit`, but checks arrays and sets the default rate.
 
-        Arrays and those of `validation_data` are checked whole, of streams the
-        types only.  `epochs` may have a fraction: 9.9 end within the tenth.
-        The rate of a default `compile()` is made to reach zero at the last
+        All values of arrays are checked, those of `validation_data` too; of
+        streams only the types.  `epochs` may have a fraction: 9.9 end within
+        the tenth.  The rate of a default `compile()` reaches zero at the last
         step.  Batches of `datasets.make_dataset` are those of the epoch that
         `fit` is in.
 
@@ -75,9 +75,9 @@ class FittedModel(keras.Model):
         self._check_arrays("x", "y", x, y)
         is_array = hasattr(x, "shape")
         size = batch_size or 32 if is_array else getattr(x, "batch_size", None)
-        ours = [Annealing(size, epochs)]
+        own_callbacks: list = [Annealing(size, epochs)]
         if isinstance(epochs, float):
-            ours.append(LastEpoch(epochs))
+            own_callbacks.append(LastEpoch(epochs))
             epochs = math.ceil(epochs)
         if isinstance(x, Batches) and x.plan is not None:
             if steps_per_epoch not in (None, len(x)):
@@ -85,7 +85,7 @@ class FittedModel(keras.Model):
                     "An epoch of `x` has its own number of batches, "
                     f"{len(x)}. Received: steps_per_epoch={steps_per_epoch}"
                 )
-            ours.append(FollowEpoch(x))
+            own_callbacks.append(FollowEpoch(x))
             shuffle = False
         callbacks = keras.tree.flatten(callbacks or [])
         for callback in callbacks:
@@ -100,7 +100,7 @@ class FittedModel(keras.Model):
                 batch_size,
                 epochs,
                 verbose,
-                [*ours, *callbacks],
+                [*own_callbacks, *callbacks],
                 validation_split,
                 _unmoved(validation_data),
                 shuffle,
@@ -115,7 +115,7 @@ class FittedModel(keras.Model):
             self.training_size = None
 
     def make_train_function(self, force=False):
-        """`keras.Model.make_train_function`; on JAX it loops in the program."""
+        """On JAX, runs `steps_per_execution` steps in one program."""
         made = self.train_function is not None and not force
         super().make_train_function(force)
         if (
@@ -134,14 +134,14 @@ class FittedModel(keras.Model):
             )
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
-        """`keras.Model.evaluate`; it checks arrays first, as `fit` does."""
+        """Like `keras.Model.evaluate`, but checks arrays, as `fit` does."""
         if not self._fitting:
             self._check_arrays("x", "y", x, y)
         with _kept(self):
             return super().evaluate(_unmoved(x), y, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
-        """`keras.Model.predict`; it leaves the plan of batches as it is."""
+        """Like `keras.Model.predict`; the plan of batches stays as it is."""
         with _kept(self):
             return super().predict(_unmoved(x), *args, **kwargs)
 
@@ -153,7 +153,7 @@ class FittedModel(keras.Model):
         class_weight=None,
         return_dict=False,
     ):
-        """`keras.Model.train_on_batch`; the rates are in the logs of `fit`."""
+        """Like `keras.Model.train_on_batch`; only `fit` logs the rates."""
         self._build_optimizer()
         logs = super().train_on_batch(x, y, sample_weight, class_weight, True)
         for name in self._learning_rates():
@@ -161,7 +161,7 @@ class FittedModel(keras.Model):
         return logs if return_dict else self._flatten_metrics_in_order(logs)
 
     def _build_optimizer(self):
-        """Builds it no sooner: what is frozen may change after compile()."""
+        """Not in compile(): layers may be frozen after it."""
         if self.compiled and not self.optimizer.built:
             average = averaging(self)
             with scope(self):
@@ -176,7 +176,7 @@ class FittedModel(keras.Model):
                     )
                 self.optimizer.build(self.trainable_variables)
 
-    # Files hold the state of built optimizers only.
+    # Only a built optimizer has state to save or load.
 
     def save_own_variables(self, store):
         self._build_optimizer()
@@ -187,7 +187,7 @@ class FittedModel(keras.Model):
         super().load_own_variables(store)
 
     def checked_images(self, name: str, images) -> np.ndarray:
-        """The images in NumPy; an error if they are not raw or do not fit."""
+        """The images as a NumPy array; raises unless they are raw and fit."""
         images = as_array(name, images)
         check_images(name, images, self.image_shape[2], self.smallest)
         low, high = check_finite(name, images)
@@ -199,10 +199,10 @@ class FittedModel(keras.Model):
     def _check_arrays(self, x_name, y_name, x, y):
         """Raises an error unless the model can be trained on these arrays.
 
-        Streams say what they hold when the step is traced.
+        Streams are checked when the step is traced.
         """
         if isinstance(x, Batches):
-            # What a function makes of the arrays shows in a batch.
+            # A function may change the arrays: check a batch then.
             x, y = x[0] if x.functions else (x.images, x.labels)
         if not (hasattr(x, "shape") and hasattr(x, "dtype")):
             return
@@ -218,10 +218,10 @@ class FittedModel(keras.Model):
 
 @contextlib.contextmanager
 def _kept(model):
-    """Gives a model its variables back if a step fails.
+    """Restores the model's variables if a step fails.
 
-    On JAX Keras takes them out while it evaluates or predicts, and an error
-    would leave the model without.
+    On JAX Keras takes them out of the model while it evaluates or predicts, and
+    an error would leave it without.
     """
     values = []
     if JAX:
@@ -235,5 +235,5 @@ def _kept(model):
 
 
 def _unmoved(data):
-    """The data; of batches, those that do not move their plan when drawn."""
+    """The data; batches in a form that does not move their plan when drawn."""
     return data.feed() if isinstance(data, Batches) else data
