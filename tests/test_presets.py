@@ -48,10 +48,10 @@ def test_facts(name):
 
 @each
 def test_accuracy_on_test_images(name):
-    """Set CIFAR10 to its path, as `datasets.load_cifar10` takes it."""
-    path = os.environ.get("CIFAR10")
+    """Set CIFAR10_NPZ to the path of the data, as for the walkthrough."""
+    path = os.environ.get("CIFAR10_NPZ")
     if not path:
-        pytest.skip("The environment variable CIFAR10 names no data.")
+        pytest.skip("The environment variable CIFAR10_NPZ names no data.")
     from keras_davidnet import datasets
 
     _, (x, y) = datasets.load_cifar10(path)

@@ -8,6 +8,18 @@ from keras_davidnet._checks import check_positive
 from keras_davidnet.layers.one_pass import one_pass
 from keras_davidnet.layers.part import Part
 
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf
+
+    def celu(x, alpha):
+        # The gradient of Keras's is 2 at 0: both of its branches count there.
+        return tf.where(
+            x > 0, x, alpha * tf.math.expm1(tf.minimum(x, 0) / alpha)
+        )
+
+else:
+    celu = keras.activations.celu
+
 
 @keras.saving.register_keras_serializable("keras_davidnet")
 class CELU(Part, keras.layers.Layer):
@@ -41,7 +53,7 @@ class CELU(Part, keras.layers.Layer):
 
     def call(self, inputs, training=False):
         if training:
-            return one_pass(keras.activations.celu, self.alpha)(inputs)
+            return one_pass(celu, self.alpha)(inputs)
         return keras.activations.celu(inputs, self.alpha)
 
     def compute_output_shape(self, input_shape):
