@@ -90,7 +90,11 @@ def test_bad_types():
     model = keras.Sequential([keras.layers.Dense(1)])
     model.compile(loss="mse")
     with pytest.raises(TypeError, match="Received: a Sequential"):
-        model.fit(np.ones((2, 1)), callbacks=[ProgressiveResizing({0: 9})])
+        model.fit(
+            np.ones((2, 1)),
+            np.ones((2, 1)),
+            callbacks=[ProgressiveResizing({0: 9})],
+        )
 
 
 def test_a_size_that_is_too_small(data):
