@@ -29,7 +29,7 @@ BATCH_SIZE = 50
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="path of CIFAR-10, instead of digits")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
@@ -60,9 +60,9 @@ def main():
 
     # The whole of it, gently.
     backbone.trainable = True
-    fine_tuned = train_and_test(model, train, test, args.epochs, rate=1e-4)
+    fine_tuned = train_and_test(model, train, test, args.epochs, rate=1e-3)
 
-    scratch = Airbench(num_classes=classes)
+    scratch = Airbench(num_classes=classes, label_smoothing=0)
     scratch.adapt(train[0])
     from_scratch = train_and_test(
         scratch, train, test, 2 * args.epochs, rate=1e-3

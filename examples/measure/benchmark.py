@@ -56,8 +56,8 @@ def parse_arguments():
     parser.add_argument(
         "--seconds",
         type=float,
-        # The beginning and end of `fit`, a tenth of a second, are 3% of it.
-        default=4.0,
+        # The beginning and end of `fit`, a tenth of a second, are 4% of it.
+        default=3.0,
         help="that a round of a method takes at least, about; one step or more",
     )
     parser.add_argument("--output", type=pathlib.Path, default="runs/benchmark")

@@ -38,6 +38,10 @@ DOCS = pathlib.Path(__file__).parents[2] / "docs"
 RUNS = {
     ("two CPU cores", "minutes", 60): {
         "airbench94_muon": ("airbench94-muon/seed-1", "mirror_translate"),
+        "airbench94_muon, bfloat16": (
+            "airbench94-muon-bfloat16/seed-0",
+            "mirror_translate",
+        ),
     },
     ("one H200, compilation included", "seconds", 1): {
         "davidnet": ("gpu-h200/davidnet/seed-0", "plain"),
@@ -47,7 +51,11 @@ RUNS = {
         ),
     },
 }
-COLORS = {"airbench94_muon": "tab:blue", "davidnet": "tab:orange"}
+COLORS = {
+    "airbench94_muon": "tab:blue",
+    "airbench94_muon, bfloat16": "tab:green",
+    "davidnet": "tab:orange",
+}
 
 
 def draw_accuracy(path: pathlib.Path) -> None:
@@ -80,11 +88,19 @@ def draw_accuracy(path: pathlib.Path) -> None:
         axis.set_xlim(0, 1.12 * axis.get_xlim()[1])
         axis.grid(alpha=0.3)
     axes[0].set(ylabel="accuracy, %", ylim=(40, 100))
-    # The last axes have all recipes.
+    by_label = {
+        line.get_label(): line for axis in axes for line in axis.get_lines()
+    }
+    labels = [
+        f"{name}, {which}"
+        for name in COLORS
+        for which in ("training", "test at end")
+    ]
     figure.legend(
-        *axes[-1].get_legend_handles_labels(),
+        [by_label[label] for label in labels],
+        labels,
         loc="outside lower center",
-        ncols=4,
+        ncols=3,
         fontsize="small",
     )
     figure.savefig(path, dpi=100)
