@@ -47,7 +47,9 @@ def net(steps, optimizer):
     model = DavidNet(
         width=1, input_shape=(8, 8, 3), augmentation=None, dropout=0
     )
-    model.compile(optimizer, steps_per_execution=steps, jit_compile=False)
+    model.compile(
+        optimizer, steps_per_execution=steps, jit_compile=BACKEND == "jax"
+    )
     return model
 
 

@@ -185,7 +185,7 @@ def test_what_would_have_no_effect_cannot_be_set(make, name, value):
 
 def test_logit_scale_set_later_reaches_the_compiled_steps():
     net = every_part.small(DavidNet, "float32", width=1, dropout=0)
-    net.compile(jit_compile=False)
+    net.compile(jit_compile=every_part.BACKEND == "jax")
     images, labels = every_part.data()
     before = net.predict(images, verbose=0)
     net.evaluate(images, labels, verbose=0)
