@@ -56,8 +56,8 @@ def parse_arguments():
     parser.add_argument(
         "--seconds",
         type=float,
-        # The beginning and end of `fit`, a tenth of a second, are 4% of it.
-        default=3.0,
+        # The beginning and end of `fit`, a tenth of a second, are 5% of it.
+        default=2.0,
         help="that a round of a method takes at least, about; one step or more",
     )
     parser.add_argument("--output", type=pathlib.Path, default="runs/benchmark")
@@ -65,11 +65,12 @@ def parse_arguments():
 
 
 def measure(cases, args) -> list[dict]:
-    """Starts the workers one by one, then lets them take turns."""
-    workers = []
-    for case in cases:
+    """Makes the nets one by one, then lets them take turns."""
+    # All import at once.
+    workers = [Worker(case, args.seconds) for case in cases]
+    for case, worker in zip(cases, workers, strict=True):
         print("starting", case, file=sys.stderr, flush=True)
-        workers.append(Worker(case, args.seconds))
+        worker.first_step()
     order = random.Random(0)
     for _ in range(args.rounds):
         for worker in order.sample(workers, len(workers)):
@@ -80,7 +81,7 @@ def measure(cases, args) -> list[dict]:
 def resident_memory(case) -> list[int]:
     """In bytes, after the third of 20 fits in one process, and each on."""
     worker = Worker(case, seconds=0)
-    # It has made the first.
+    worker.first_step()
     resident = [worker.run(FIT_STEPS)["resident_bytes"] for _ in range(1, 20)]
     worker.close()
     return resident[1:]

@@ -13,7 +13,7 @@ MOST_IMAGES = 200_000
 
 
 class Worker:
-    """Has trained one step when it is there."""
+    """A process that imports what it needs, and does more when it is told."""
 
     def __init__(self, case, seconds: float):
         context = multiprocessing.get_context("spawn")
@@ -24,8 +24,11 @@ class Worker:
         )
         self.process.start()
         theirs.close()
-        self.start = self.pipe.recv()
-        self.steps, self.rounds = None, []
+        self.start, self.steps, self.rounds = None, None, []
+
+    def first_step(self) -> None:
+        """Makes the net and trains a step."""
+        self.start = self.run(1)
 
     def run(self, steps: int) -> dict:
         """Trains that many steps and tells how it went."""
@@ -80,6 +83,7 @@ def _serve(case, pipe):
                 rng.integers(0, 10, n, "int32"),
             )
 
+        pipe.recv()
         begin = time.perf_counter()
         trainer = METHODS[case.method](case)
         trainer.run(data(1))
