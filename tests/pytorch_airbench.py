@@ -7,7 +7,9 @@ arXiv:2404.00498).
 """
 
 import numpy as np
+import plain_airbench
 import torch
+from plain_airbench import newton_schulz
 from torch import nn
 from torch.nn import functional as F
 
@@ -37,67 +39,11 @@ class BatchNorm(nn.Module):
         return F.batch_norm(x, None, None, None, self.bias, True, eps=EPS)
 
 
-class Group(nn.Module):
-    """Convolution, pooling, convolution; airbench96 has a third."""
+class Airbench(plain_airbench.Airbench):
+    """airbench's net with Keras's moving variance."""
 
-    def __init__(self, inputs, filters, residual, momentum):
-        super().__init__()
-
-        def conv(channels):
-            return nn.Conv2d(channels, filters, 3, padding=1, bias=False)
-
-        self.conv1 = conv(inputs)
-        self.bn1 = BatchNorm(filters, momentum)
-        self.conv2 = conv(filters)
-        self.bn2 = BatchNorm(filters, momentum)
-        self.residual = residual
-        if residual:
-            self.conv3 = conv(filters)
-            self.bn3 = BatchNorm(filters, momentum)
-
-    def forward(self, x):
-        x = pooled = F.gelu(self.bn1(F.max_pool2d(self.conv1(x), 2)))
-        x = F.gelu(self.bn2(self.conv2(x)))
-        if self.residual:
-            x = F.gelu(self.bn3(self.conv3(x)) + pooled)
-        return x
-
-
-class Airbench(nn.Module):
-    """From normalised images `(batch, channels, height, width)` to logits.
-
-    The defaults are airbench94_muon's.
-    """
-
-    def __init__(
-        self,
-        widths=(64, 256, 256),
-        channels=3,
-        whitening_size=2,
-        residual=False,
-        momentum=0.6,
-        logit_scale=1 / 256,
-    ):
-        super().__init__()
-        filters = 2 * channels * whitening_size**2
-        self.whiten = nn.Conv2d(channels, filters, whitening_size)
-        self.whiten.weight.requires_grad_(False)
-        inputs = (filters, *widths)
-        self.group1, self.group2, self.group3 = (
-            Group(inputs[i], widths[i], residual, momentum) for i in range(3)
-        )
-        self.linear = nn.Linear(widths[-1], 10, bias=False)
-        self.linear.weight.data /= self.linear.weight.data.std()
-        self.logit_scale = logit_scale
-
-    def forward(self, x):
-        x = F.gelu(self.whiten(x))
-        x = self.group3(self.group2(self.group1(x)))
-        return self.logit_scale * self.linear(x.amax((2, 3)))
-
-    def convolutions(self):
-        """The kernels that Muon trains."""
-        return [w for w in self.parameters() if w.ndim == 4 and w.requires_grad]
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, norm=BatchNorm, **kwargs)
 
 
 def patches(images, size):
@@ -118,14 +64,6 @@ def whitening_kernel(images, size=2, epsilon=5e-4):
     filters = (vectors / np.sqrt(values + epsilon)).T
     filters = np.concatenate([filters, -filters])
     return filters.reshape(-1, images.shape[-1], size, size)
-
-
-def newton_schulz(x, steps, coefficients=(3.4445, -4.7750, 2.0315)):
-    a, b, c = coefficients
-    for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x
 
 
 def muon_step(

@@ -11,6 +11,7 @@ from pytorch_arrays import filters_first, filters_last
 from keras_davidnet import Muon, PiecewiseLinear
 
 torch = pytest.importorskip("torch", reason="the reference's file needs it")
+import plain_airbench  # noqa: E402
 import pytorch_airbench  # noqa: E402
 
 # Those of airbench94, then with more filters than numbers in each, then the
@@ -187,3 +188,15 @@ def test_bad_arguments(arguments):
     message = f"`{name}`.*Received: {name}={re.escape(repr(value))}"
     with pytest.raises(ValueError, match=message):
         Muon(**arguments)
+
+
+def test_the_program_of_the_benchmark_makes_the_same_steps(rng):
+    gradients, start = problem(rng, (3, 3, 24, 64))
+    w = torch.nn.Parameter(torch.tensor(filters_first(start)))
+    optimizer = plain_airbench.Muon([w])
+    path = []
+    for gradient in gradients:
+        w.grad = torch.tensor(filters_first(gradient))
+        optimizer.step()
+        path.append(filters_last(w.detach().numpy().copy()))
+    assert_close(path, run_numpy(gradients, start, (0.24, 0.24)), 1e-9)
