@@ -22,6 +22,7 @@ from keras_davidnet import (
 )
 
 NAN, INF = float("nan"), float("inf")
+BACKEND = keras.backend.backend()
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +43,9 @@ def net(**arguments):
 
 
 def compiled(loss=None, **arguments):
-    # Eagerly, which saves the time to trace.
+    # Eagerly, which saves the time to trace, but on JAX takes longer.
     model = net(**arguments)
-    model.compile("sgd", loss=loss, run_eagerly=True)
+    model.compile("sgd", loss=loss, run_eagerly=BACKEND != "jax")
     return model
 
 
@@ -333,7 +334,7 @@ def test_the_check_changes_no_bit_of_a_run(images, labels):
         model = DavidNet(width=1, input_shape=(8, 8, 3))
         model.compile(
             recipes.davidnet_optimizer(4, 2),
-            jit_compile=keras.backend.backend() == "jax",
+            jit_compile=BACKEND == "jax",
         )
         fit(model, images, labels, batch_size=2, epochs=2, verbose=0)
         weights.append(model.get_weights())
