@@ -1,0 +1,153 @@
+"""What does each trick bring?  Trains small nets with it and without it.
+
+    python examples/measure/ablations.py --data cifar10.npz
+
+Recipes with narrow nets and three epochs, as they are and with one part
+changed, under the same seeds.  Each run leaves a JSON file in --output, as
+examples/measure/runs.py has it; the same command continues where it was
+stopped.  `ablations.json` has the accuracies of all, from which
+examples/measure/tables.py makes the table of docs/results/ablations.md.
+"""
+
+import argparse
+import json
+import pathlib
+
+import keras
+import machine
+import numpy as np
+import runs
+
+from keras_davidnet import datasets, recipes
+from keras_davidnet.initializers import PyTorchUniform
+from keras_davidnet.models import Airbench, DavidNet
+from keras_davidnet.optimizers import PyTorchSGD
+
+EPOCHS = 3
+
+
+class NoisyAirbench(Airbench):
+    """Its first filters are orthogonal, but whiten no image."""
+
+    def adapt(self, images):
+        rng = np.random.default_rng(0)
+        super().adapt(rng.integers(0, 256, images.shape, "uint8"))
+
+
+class InitializedAnew:
+    """Its convolutions begin with kernels of `initializer`."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        # It is built after this.
+        for layer in self._flatten_layers():
+            if isinstance(layer, keras.layers.Conv2D):
+                layer.kernel_initializer = self.initializer()
+
+
+class RandomAirbench(InitializedAnew, Airbench):
+    initializer = PyTorchUniform
+
+
+class GlorotDavidNet(InitializedAnew, DavidNet):
+    initializer = keras.initializers.GlorotUniform
+
+
+def without_lookahead(steps_per_epoch, epochs):
+    return recipes.airbench_sgd_optimizer(
+        steps_per_epoch, epochs
+    ).inner_optimizer
+
+
+def constant_rate(steps_per_epoch, epochs):
+    return PyTorchSGD(0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
+
+
+NARROW = {
+    "davidnet": {"width": 8},
+    "bag_of_tricks": {"width": 8},
+    "airbench94_muon": {"widths": (32, 64, 64)},
+    "airbench94": {"widths": (32, 64, 64)},
+}
+# The recipe's own rate ends high, and averages 500 steps; so short a run then
+# ends anywhere.
+ANNEALED = {"make_optimizer": recipes.davidnet_optimizer}
+# The first of each is what the others are compared with.
+CHANGES = {
+    "davidnet": {
+        "as it is": {},
+        "Glorot's initialization, not PyTorch's": {"net": GlorotDavidNet},
+        "no cutout": {"augmentation": "crop_flip"},
+        "a constant rate of 0.1": {"make_optimizer": constant_rate},
+    },
+    "bag_of_tricks": {
+        "under `davidnet`'s optimizer": ANNEALED,
+        "so, the whole batch normalized": {**ANNEALED, "groups": 1},
+        "so, nearly ReLU: CELU of alpha 0.001": {**ANNEALED, "alpha": 0.001},
+    },
+    "airbench94_muon": {
+        "as it is": {},
+        "filters of noise, which whiten nothing": {"net": NoisyAirbench},
+        "PyTorch's initialization, not identities": {"net": RandomAirbench},
+        "flips by chance, not alternating": {
+            "alternating_flip": False,
+            "augmentation": "crop2_flip",
+        },
+        "no label smoothing": {"label_smoothing": 0.0},
+    },
+    "airbench94": {
+        "as it is": {},
+        "no Lookahead": {"make_optimizer": without_lookahead},
+        "the biases at the rate of the kernels": {"bias_scale": 1.0},
+    },
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--data", help="path of CIFAR-10; without it, it is downloaded"
+    )
+    parser.add_argument("--seeds", type=runs.seeds, default="0-1")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--output", type=pathlib.Path, default="runs/ablations")
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    train, test = datasets.load_cifar10(args.data)
+    accuracy = {
+        name: {change: {} for change in changes}
+        for name, changes in CHANGES.items()
+    }
+    for seed in args.seeds:
+        for name, changes in CHANGES.items():
+            for index, (change, changed) in enumerate(changes.items()):
+                path = args.output / f"{name}-{index}-{seed}.json"
+                if not path.exists():
+                    print(f"{name}, {change}, seed {seed}", flush=True)
+                    recipe = recipes.get(name).replace(
+                        **{"epochs": args.epochs, **NARROW[name], **changed}
+                    )
+                    result = runs.run(
+                        recipe, seed, "float32", train, test, path, save=False
+                    )
+                    runs.write(path, result)
+                    path.with_suffix(".npz").unlink()
+                result = json.loads(path.read_text())
+                accuracy[name][change][seed] = result["accuracy"]
+    runs.write(
+        args.output / "ablations.json",
+        {
+            "accuracy": accuracy,
+            "nets": NARROW,
+            "epochs": args.epochs,
+            "versions": machine.versions(),
+            "processor": machine.processor(),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
