@@ -19,6 +19,7 @@ from keras_davidnet import recipes  # noqa: E402
         "docs/recipes.md",
         "docs/speed.md",
         "docs/results/benchmark-cpu.md",
+        "docs/results/ablations.md",
     ],
 )
 def test_tables_are_up_to_date(page):

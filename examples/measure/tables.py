@@ -10,6 +10,7 @@ compares the pages with what this renders.
 
 import json
 import pathlib
+import statistics
 
 from benchmarking import report
 from spread import summarize
@@ -18,6 +19,7 @@ from keras_davidnet import presets, recipes
 
 ROOT = pathlib.Path(__file__).parents[2]
 BENCHMARK = ROOT / "docs/results/benchmark-cpu.json"
+ABLATIONS = ROOT / "docs/results/ablations.json"
 VIEWS = {
     "one view": "plain",
     "two views": "mirror",
@@ -162,6 +164,37 @@ def speed() -> str:
     return report.table(head, rows)
 
 
+def ablations() -> str:
+    """Mean accuracies of the changed recipes, and what each change lost."""
+    rows = []
+    results = json.loads(ABLATIONS.read_text())["accuracy"]
+    for recipe, changes in results.items():
+        whole = next(iter(changes.values()))
+        for change, seeds in changes.items():
+            one, two, _ = (
+                [100 * accuracy[views] for accuracy in seeds.values()]
+                for views in VIEWS.values()
+            )
+            differences = [
+                100 * (seeds[seed]["plain"] - whole[seed]["plain"])
+                for seed in seeds
+            ]
+            rows.append(
+                (
+                    f"`{recipe}`" if seeds is whole else "",
+                    change,
+                    f"{statistics.mean(one):.2f}",
+                    f"{statistics.mean(two):.2f}",
+                    ""
+                    if seeds is whole
+                    else f"{statistics.mean(differences):+.2f} "
+                    f"({min(differences):+.2f} to {max(differences):+.2f})",
+                )
+            )
+    head = ["recipe", "change", "one view, %", "two views, %", "difference"]
+    return report.table(head, rows)
+
+
 def replaced(text: str, name: str, content: str) -> str:
     """The page with new content between the markers of that name."""
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
@@ -188,6 +221,7 @@ def pages() -> dict[pathlib.Path, str]:
         },
         "docs/speed.md": {"speed": speed()},
         "docs/results/benchmark-cpu.md": {"benchmark": benchmark()},
+        "docs/results/ablations.md": {"ablations": ablations()},
     }
     pages = {}
     for name, tables in contents.items():
