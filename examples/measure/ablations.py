@@ -10,7 +10,6 @@ examples/measure/tables.py makes the table of docs/results/ablations.md.
 """
 
 import argparse
-import json
 import pathlib
 
 import keras
@@ -115,7 +114,9 @@ def main():
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--output", type=pathlib.Path, default="runs/ablations")
     args = parser.parse_args()
-    args.output.mkdir(parents=True, exist_ok=True)
+    settings = {"epochs": args.epochs, "nets": repr(NARROW)}
+    settings["changes"] = {name: list(CHANGES[name]) for name in CHANGES}
+    runs.check_settings(args.output / "settings.json", settings)
     train, test = datasets.load_cifar10(args.data)
     accuracy = {
         name: {change: {} for change in changes}
@@ -125,17 +126,19 @@ def main():
         for name, changes in CHANGES.items():
             for index, (change, changed) in enumerate(changes.items()):
                 path = args.output / f"{name}-{index}-{seed}.json"
-                if not path.exists():
-                    print(f"{name}, {change}, seed {seed}", flush=True)
-                    recipe = recipes.get(name).replace(
-                        **{"epochs": args.epochs, **NARROW[name], **changed}
-                    )
-                    result = runs.run(
-                        recipe, seed, "float32", train, test, path, save=False
-                    )
-                    runs.write(path, result)
-                    path.with_suffix(".npz").unlink()
-                result = json.loads(path.read_text())
+                recipe = recipes.get(name).replace(
+                    **{"epochs": args.epochs, **NARROW[name], **changed}
+                )
+                result = runs.kept_run(
+                    f"{name}, {change}, seed {seed}",
+                    recipe,
+                    seed,
+                    "float32",
+                    train,
+                    test,
+                    path,
+                    save=False,
+                )
                 accuracy[name][change][seed] = result["accuracy"]
     runs.write(
         args.output / "ablations.json",

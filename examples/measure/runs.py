@@ -146,6 +146,15 @@ def run(recipe, seed: int, precision: str, train, test, path, save) -> dict:
     }
 
 
+def kept_run(label, recipe, seed, precision, train, test, path, save) -> dict:
+    """What `path` holds of this run, after it if need be."""
+    if not path.exists():
+        print(label, flush=True)
+        write(path, run(recipe, seed, precision, train, test, path, save))
+        path.with_suffix(".npz").unlink()
+    return json.loads(path.read_text())
+
+
 def accuracy_by_views(model, test) -> tuple[dict, dict]:
     """Accuracy and loss on the test set, by the views that are averaged."""
     accuracy, loss = {}, {}
@@ -198,14 +207,18 @@ def main():
     results = []
     for seed in args.seeds:
         path = args.output / f"seed-{seed}.json"
-        if not path.exists():
-            print(f"seed {seed}", flush=True)
-            result = run(
-                recipe, seed, args.precision, train, test, path, args.save
+        results.append(
+            kept_run(
+                f"seed {seed}",
+                recipe,
+                seed,
+                args.precision,
+                train,
+                test,
+                path,
+                args.save,
             )
-            write(path, result)
-            path.with_suffix(".npz").unlink()
-        results.append(json.loads(path.read_text()))
+        )
     summary = {
         "settings": settings,
         "seeds": args.seeds,
