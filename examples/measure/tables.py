@@ -171,26 +171,22 @@ def ablations() -> str:
     for recipe, changes in results.items():
         whole = next(iter(changes.values()))
         for change, seeds in changes.items():
-            one, two, _ = (
-                [100 * accuracy[views] for accuracy in seeds.values()]
-                for views in VIEWS.values()
+            one, two = (
+                statistics.mean(100 * run[views] for run in seeds.values())
+                for views in ("plain", "mirror")
             )
-            differences = [
-                100 * (seeds[seed]["plain"] - whole[seed]["plain"])
-                for seed in seeds
-            ]
-            rows.append(
-                (
-                    f"`{recipe}`" if seeds is whole else "",
-                    change,
-                    f"{statistics.mean(one):.2f}",
-                    f"{statistics.mean(two):.2f}",
-                    ""
-                    if seeds is whole
-                    else f"{statistics.mean(differences):+.2f} "
-                    f"({min(differences):+.2f} to {max(differences):+.2f})",
+            difference = ""
+            if seeds is not whole:
+                lost = [
+                    100 * (run["plain"] - whole[seed]["plain"])
+                    for seed, run in seeds.items()
+                ]
+                difference = (
+                    f"{statistics.mean(lost):+.2f} "
+                    f"({min(lost):+.2f} to {max(lost):+.2f})"
                 )
-            )
+            label = f"`{recipe}`" if seeds is whole else ""
+            rows.append((label, change, f"{one:.2f}", f"{two:.2f}", difference))
     head = ["recipe", "change", "one view, %", "two views, %", "difference"]
     return report.table(head, rows)
 
