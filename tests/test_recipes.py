@@ -50,6 +50,35 @@ def test_defaults_are_the_published_numbers():
 
 
 @pytest.mark.parametrize(
+    "epochs, sizes", [(4, [9, 12, 12, 16]), (2, [12, 16]), (1, [16])]
+)
+def test_training_sizes_follow_the_length(rng, epochs, sizes):
+    class Sizes(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(self.model.training_size)
+
+    seen = []
+    recipe = recipes.get("davidnet").replace(
+        width=1,
+        input_shape=(16, 16, 3),
+        batch_size=8,
+        epochs=epochs,
+        training_sizes={0.75: 16, 0: 9, 0.4: 12},
+    )
+    images = rng.integers(0, 256, (8, 16, 16, 3), "uint8")
+    recipe.fit(images, np.arange(8), callbacks=[Sizes()], verbose=0)
+    assert seen == sizes
+
+
+@pytest.mark.parametrize(
+    "sizes, error", [(24, TypeError), ({1: 32}, ValueError)]
+)
+def test_bad_training_sizes(sizes, error):
+    with pytest.raises(error, match="training_sizes.*Received"):
+        recipes.get("davidnet").replace(training_sizes=sizes)
+
+
+@pytest.mark.parametrize(
     "recipe, measured",
     [
         pytest.param(recipe, result, id=f"{recipe.name}, {result.hardware}")

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_davidnet._checks import argument_names
+from keras_davidnet._checks import argument_names, check_fraction
+from keras_davidnet.callbacks import ProgressiveResizing
 from keras_davidnet.datasets import Batches, make_dataset
 from keras_davidnet.models import ImageClassifier
 from keras_davidnet.models.whitened import Whitened
@@ -41,8 +42,9 @@ class Result:
 class Recipe:
     """Net, optimizer, data and length of a run.
 
-    `fit` does the whole run.  `model`, `dataset` and `optimizer` give its
-    parts, for those who want to write it themselves; `replace` changes them.
+    `fit` does the whole run.  `model`, `dataset`, `optimizer` and `callbacks`
+    give its parts, for those who want to write it themselves; `replace` changes
+    them.
 
     Args:
         name: What `recipes.get` calls it.
@@ -55,8 +57,16 @@ class Recipe:
         optimizer_arguments: Arguments of `make_optimizer`.
         alternating_flip: Whether images are mirrored in every other epoch, as
             `datasets.EpochPlan` explains.
+        training_sizes: Height and width that `fit` scales the training images
+            to, by the part of the run after which it begins: `{0: 24, 0.75:
+            32}` are 24 pixels in three quarters of the epochs.  None for the
+            images as they are.
         published: What its source reports.
         measured: What this package measured.
+
+    Raises:
+        TypeError: If `training_sizes` is not a mapping.
+        ValueError: If one of its keys is not in `[0, 1)`.
 
     Example:
 
@@ -72,7 +82,7 @@ class Recipe:
     model.adapt(x_train[:5000])  # model.adapts_on
     train_ds = recipe.dataset(x_train, y_train, seed=0)
     model.compile(recipe.optimizer(steps_per_epoch=len(train_ds)))
-    model.fit(train_ds, epochs=recipe.epochs)
+    model.fit(train_ds, epochs=recipe.epochs, callbacks=recipe.callbacks())
     ```
     """
 
@@ -86,8 +96,20 @@ class Recipe:
         default_factory=dict
     )
     alternating_flip: bool = False
+    training_sizes: Mapping[float, int] | None = None
     published: Result | None = None
     measured: tuple[Result, ...] = ()
+
+    def __post_init__(self):
+        sizes = self.training_sizes
+        if sizes is not None and not isinstance(sizes, Mapping):
+            raise TypeError(
+                "`training_sizes` must map parts of the run to sizes, as "
+                "{0: 24, 0.75: 32} does. "
+                f"Received: training_sizes={sizes!r}"
+            )
+        for begin in sizes or ():
+            check_fraction("training_sizes", begin)
 
     def model(self) -> ImageClassifier:
         """A new net."""
@@ -121,12 +143,25 @@ class Recipe:
             alternating_flip=self.alternating_flip,
         )
 
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        """New callbacks, those that the recipe needs."""
+        if not self.training_sizes:
+            return []
+        # A size begins with the epoch that it falls into; the last size that
+        # does, where a run is too short for all.
+        sizes = {
+            int(round(begin * self.epochs, 6)): size
+            for begin, size in sorted(self.training_sizes.items())
+        }
+        return [ProgressiveResizing(sizes)]
+
     def fit(
         self,
         x: np.ndarray,
         y: np.ndarray,
         *,
         validation_data: Any = None,
+        callbacks: Any = None,
         seed: int | None = None,
         **fit_arguments: Any,
     ) -> ImageClassifier:
@@ -138,12 +173,11 @@ class Recipe:
         Args:
             x: Raw training images, `(n, height, width, channels)`.
             y: Their labels, `(n,)` or `(n, 1)`.
-            validation_data: As for `keras.Model.fit`.
+            validation_data, callbacks: As for `keras.Model.fit`.
             seed: Seed of everything random in the run, given to
                 `keras.utils.set_random_seed`.  With one, `Resume(path)` among
                 the callbacks continues an interrupted run.
-            **fit_arguments: As for `keras.Model.fit`: `callbacks`, `verbose`,
-                ...
+            **fit_arguments: As for `keras.Model.fit`: `verbose`, ...
 
         Returns:
             The net; `model.history.history` has the history.
@@ -177,6 +211,10 @@ class Recipe:
             dataset,
             epochs=self.epochs,
             validation_data=validation_data,
+            callbacks=[
+                *self.callbacks(),
+                *keras.tree.flatten(callbacks or []),
+            ],
             **fit_arguments,
         )
         model.views = views

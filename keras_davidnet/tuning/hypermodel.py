@@ -160,7 +160,7 @@ class RecipeHyperModel(keras_tuner.HyperModel):
         return model.fit(
             dataset,
             validation_data=validation_data,
-            callbacks=callbacks,
+            callbacks=[*trial.callbacks(), *callbacks],
             epochs=trial.epochs,
             **{"validation_batch_size": trial.batch_size, **kwargs},
         )
