@@ -19,7 +19,7 @@ from keras_davidnet.schedules import PiecewiseLinear, steps_in
 
 def airbench_optimizer(
     steps_per_epoch: int = 25,
-    epochs: int = 8,
+    epochs: float = 8,
     batch_size: int = 2000,
     filters_rate: float = 0.24,
     bias_rate: float = 0.053,
@@ -37,7 +37,7 @@ def airbench_optimizer(
 
     Args:
         steps_per_epoch: Number of batches per epoch; 25 of 2000 for CIFAR-10.
-        epochs: Number of epochs.
+        epochs: Number of epochs; a step that is begun is made.
         batch_size: Number of images per batch.
         filters_rate: Muon's rate at the first step, for the 3x3 kernels.
         bias_rate: SGD's rate for the biases and the summed loss.
@@ -52,19 +52,18 @@ def airbench_optimizer(
     batch_size = check_count("batch_size", batch_size)
     check_positive("bias_rate", bias_rate)
     check_positive("head_rate", head_rate)
-    epochs = check_count("epochs", epochs)
-    whitening_epochs = min(
-        epochs, check_count("whitening_epochs", whitening_epochs)
+    steps = steps_in(check_positive("epochs", epochs), steps_per_epoch)
+    whitening_steps = min(
+        steps,
+        steps_per_epoch * check_count("whitening_epochs", whitening_epochs),
     )
 
-    def falling(rate, epochs):
-        return PiecewiseLinear.from_epochs(
-            [0, epochs], [rate, 0.0], steps_per_epoch
-        )
+    def falling(rate, steps=steps):
+        return PiecewiseLinear([0, steps], [rate, 0.0])
 
-    def sgd(rate, epochs, name):
+    def sgd(rate, name, steps=steps):
         return PyTorchSGD(
-            falling(rate * batch_size, epochs),
+            falling(rate * batch_size, steps),
             momentum=0.85,
             nesterov=True,
             weight_decay=weight_decay / rate,
@@ -72,12 +71,12 @@ def airbench_optimizer(
         )
 
     return GroupedOptimizer(
-        sgd(bias_rate, epochs, "biases"),
+        sgd(bias_rate, "biases"),
         {
-            "(.*/)?whiten/bias": sgd(bias_rate, whitening_epochs, "whitening"),
-            "(.*/)?linear/kernel": sgd(head_rate, epochs, "head"),
+            "(.*/)?whiten/bias": sgd(bias_rate, "whitening", whitening_steps),
+            "(.*/)?linear/kernel": sgd(head_rate, "head"),
             r"(.*/)?group\d/conv\d/kernel": Muon(
-                falling(filters_rate, epochs),
+                falling(filters_rate),
                 momentum=0.6,
                 ns_steps=3,
                 normalize_weights=True,
