@@ -52,17 +52,16 @@ def test_no_spread_no_interval():
     assert equal["interval"] is equal["p"] is None
 
 
-def test_a_run_has_the_precision_that_was_asked_for(rng, tmp_path):
+def test_a_run_has_the_precision_of_its_recipe(rng, tmp_path):
     data = rng.integers(0, 256, (16, 8, 8, 3), "uint8"), np.arange(16) % 10
     recipe = recipes.get("davidnet").replace(
-        width=1, input_shape=(8, 8, 3), batch_size=8, epochs=1
+        width=1,
+        input_shape=(8, 8, 3),
+        batch_size=8,
+        epochs=1,
+        dtype="mixed_bfloat16",
     )
-    try:
-        run = runs.run(
-            recipe, 0, "mixed_bfloat16", data, data, tmp_path / "run", False
-        )
-    finally:
-        keras.config.set_dtype_policy("float32")
+    run = runs.run(recipe, 0, data, data, tmp_path / "run", False)
     assert run["precision"] == "mixed_bfloat16"
 
 

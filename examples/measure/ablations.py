@@ -133,7 +133,6 @@ def main():
                     f"{name}, {change}, seed {seed}",
                     recipe,
                     seed,
-                    "float32",
                     train,
                     test,
                     path,

@@ -81,7 +81,9 @@ def parse_arguments():
         default=[],
         help="what Recipe.replace() changes",
     )
-    parser.add_argument("--precision", default="float32")
+    parser.add_argument(
+        "--precision", help="or that of the recipe, as mixed_bfloat16"
+    )
     parser.add_argument("--gate", type=float, help="the mean to beat, as 0.94")
     parser.add_argument(
         "--save",
@@ -107,11 +109,9 @@ class Timer(keras.callbacks.Callback):
         logs["seconds"] = time.perf_counter() - self.epoch_begin
 
 
-def run(recipe, seed: int, precision: str, train, test, path, save) -> dict:
+def run(recipe, seed: int, train, test, path, save) -> dict:
     """Trains once and measures; continues from a state beside `path`."""
     keras.backend.clear_session()
-    # That has forgotten it.
-    keras.config.set_dtype_policy(precision)
     timer = Timer()
     begin = time.perf_counter()
     model = recipe.fit(
@@ -146,11 +146,11 @@ def run(recipe, seed: int, precision: str, train, test, path, save) -> dict:
     }
 
 
-def kept_run(label, recipe, seed, precision, train, test, path, save) -> dict:
+def kept_run(label, recipe, seed, train, test, path, save) -> dict:
     """What `path` holds of this run, after it if need be."""
     if not path.exists():
         print(label, flush=True)
-        write(path, run(recipe, seed, precision, train, test, path, save))
+        write(path, run(recipe, seed, train, test, path, save))
         path.with_suffix(".npz").unlink()
     return json.loads(path.read_text())
 
@@ -195,10 +195,12 @@ def check_settings(path: pathlib.Path, settings: dict) -> None:
 def main():
     args = parse_arguments()
     recipe = recipes.get(args.recipe).replace(**dict(args.set))
+    if args.precision:
+        recipe = recipe.replace(dtype=args.precision)
     settings = {
         "recipe": args.recipe,
         "set": {name: str(value) for name, value in args.set},
-        "precision": args.precision,
+        "precision": recipe.net_arguments.get("dtype", "float32"),
         "backend": keras.backend.backend(),
         "version": keras_davidnet.__version__,
     }
@@ -212,7 +214,6 @@ def main():
                 f"seed {seed}",
                 recipe,
                 seed,
-                args.precision,
                 train,
                 test,
                 path,
