@@ -357,6 +357,19 @@ def test_the_recipes_numbers():
     )
 
 
+def test_the_rates_end_within_an_epoch():
+    grouped = recipes.airbench_optimizer(
+        10, 2.55, 16, filters_momentum=0.7, whitening_epochs=3
+    )
+    for inner in grouped.optimizers:
+        rates = [float(inner._learning_rate(step)) for step in (0, 13, 26, 30)]
+        # Of 25.5 steps the last is made whole.
+        np.testing.assert_allclose(
+            np.divide(rates, rates[0]), [1, 0.5, 0, 0], rtol=1e-5
+        )
+    assert grouped.groups[r"(.*/)?group\d/conv\d/kernel"].momentum == 0.7
+
+
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_a_step_in_16_bits_is_finite(rng, dtype):
     model = Airbench(dtype=dtype, **SMALL)

@@ -145,7 +145,12 @@ def test_bad_arguments(arguments, error, message):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"steps_per_epoch": 0}, {"epochs": 0}, {"batch_size": 0}],
+    [
+        {"steps_per_epoch": 0},
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"filters_momentum": 1.5},
+    ],
 )
 def test_bad_arguments_of_the_recipe(arguments):
     ((name, value),) = arguments.items()

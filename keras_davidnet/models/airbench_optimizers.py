@@ -5,6 +5,7 @@ import numpy as np
 from keras_davidnet._checks import (
     check_count,
     check_fraction,
+    check_momentum,
     check_not_negative,
     check_positive,
 )
@@ -22,6 +23,7 @@ def airbench_optimizer(
     epochs: float = 8,
     batch_size: int = 2000,
     filters_rate: float = 0.24,
+    filters_momentum: float = 0.6,
     bias_rate: float = 0.053,
     head_rate: float = 0.67,
     weight_decay: float = 2e-6,
@@ -40,6 +42,7 @@ def airbench_optimizer(
         epochs: Number of epochs; a step that is begun is made.
         batch_size: Number of images per batch.
         filters_rate: Muon's rate at the first step, for the 3x3 kernels.
+        filters_momentum: Muon's momentum.
         bias_rate: SGD's rate for the biases and the summed loss.
         head_rate: SGD's rate for the linear layer and the summed loss.
         weight_decay: SGD's decay, per image of the batch.
@@ -50,6 +53,7 @@ def airbench_optimizer(
     """
     check_count("steps_per_epoch", steps_per_epoch)
     batch_size = check_count("batch_size", batch_size)
+    check_momentum("filters_momentum", filters_momentum)
     check_positive("bias_rate", bias_rate)
     check_positive("head_rate", head_rate)
     steps = steps_in(check_positive("epochs", epochs), steps_per_epoch)
@@ -77,7 +81,7 @@ def airbench_optimizer(
             "(.*/)?linear/kernel": sgd(head_rate, "head"),
             r"(.*/)?group\d/conv\d/kernel": Muon(
                 falling(filters_rate),
-                momentum=0.6,
+                momentum=filters_momentum,
                 ns_steps=3,
                 normalize_weights=True,
                 name="filters",
