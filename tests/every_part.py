@@ -153,7 +153,13 @@ def float32_head(dtype):
 
 
 def airbench(dtype):
-    net = small(Airbench, dtype, widths=(2, 3, 4), residual=True)
+    net = small(
+        Airbench,
+        dtype,
+        widths=(2, 3, 4),
+        residual=True,
+        group_activation="silu",
+    )
     net.adapt(data()[0])
     return net
 

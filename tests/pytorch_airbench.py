@@ -87,8 +87,8 @@ def muon_step(
     return w - rate * x.reshape(w.shape), v
 
 
-def groups_of(net, batch, summed):
-    """What `torch.optim.SGD` trains; the decay is 2e-6 per image.
+def groups_of(net, batch, summed, bias_rate, head_rate, weight_decay):
+    """What `torch.optim.SGD` trains; the decay is that per image.
 
     The rates are for the loss summed over the batch.  Those for the mean loss
     are `batch` times as large, and the decays as much smaller.
@@ -96,11 +96,11 @@ def groups_of(net, batch, summed):
     biases = [m.bias for m in net.modules() if isinstance(m, BatchNorm)]
     groups = []
     for parameters, rate in (
-        ([net.whiten.bias], 0.053),
-        (biases, 0.053),
-        ([net.linear.weight], 0.67),
+        ([net.whiten.bias], bias_rate),
+        (biases, bias_rate),
+        ([net.linear.weight], head_rate),
     ):
-        decay = 2e-6 * batch / rate
+        decay = weight_decay * batch / rate
         if not summed:
             rate, decay = rate * batch, decay / batch
         groups.append(
@@ -114,15 +114,30 @@ def groups_of(net, batch, summed):
     return groups
 
 
-def train(net, batches, bias_steps, summed):
-    """airbench94_muon's steps, one for each batch of images and labels.
+def train(
+    net,
+    batches,
+    bias_steps,
+    summed,
+    filters_rate=0.24,
+    filters_momentum=0.6,
+    bias_rate=0.053,
+    head_rate=0.67,
+    sgd_momentum=0.85,
+    weight_decay=2e-6,
+    label_smoothing=0.2,
+):
+    """Steps with Muon, one for each batch of images and labels.
 
-    The whitening bias is frozen after `bias_steps`.
+    The whitening bias is frozen after `bias_steps`.  The defaults are
+    airbench94_muon's numbers.
     """
     net.train()
     batch = len(batches[0][0])
     sgd = torch.optim.SGD(
-        groups_of(net, batch, summed), momentum=0.85, nesterov=True
+        groups_of(net, batch, summed, bias_rate, head_rate, weight_decay),
+        momentum=sgd_momentum,
+        nesterov=True,
     )
     whitening, *others = sgd.param_groups
     kernels = net.convolutions()
@@ -137,7 +152,7 @@ def train(net, batches, bias_steps, summed):
         F.cross_entropy(
             net(x),
             y,
-            label_smoothing=0.2,
+            label_smoothing=label_smoothing,
             reduction="sum" if summed else "mean",
         ).backward()
         sgd.step()
@@ -146,7 +161,8 @@ def train(net, batches, bias_steps, summed):
                 w.detach().numpy(),
                 buffers[i],
                 w.grad.numpy(),
-                0.24 * left,
+                filters_rate * left,
+                filters_momentum,
                 # Beside a gradient so much larger, the same.
                 epsilon=1e-7 * batch if summed else 1e-7,
             )

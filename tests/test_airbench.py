@@ -92,7 +92,7 @@ def both_nets(rng, **arguments):
         **{
             k: v
             for k, v in arguments.items()
-            if k not in ("input_shape", "views")
+            if k not in ("input_shape", "views", "label_smoothing")
         }
     )
     torch.nn.init.normal_(theirs.whiten.bias, std=0.3)
@@ -198,8 +198,13 @@ def test_adapting_is_on_the_normalised_images(rng):
         assert distance.min(1).max() < 1e-4 * np.abs(expected).max()
 
 
-def optimizer():
-    return recipes.airbench_optimizer(STEPS_PER_EPOCH, EPOCHS, BATCH)
+def optimizer(name="airbench94_muon"):
+    return recipes.airbench_optimizer(
+        STEPS_PER_EPOCH,
+        EPOCHS,
+        BATCH,
+        **recipes.get(name).optimizer_arguments,
+    )
 
 
 def make_data(rng, height, width):
@@ -221,12 +226,46 @@ def whitened_nets(rng, **arguments):
     return ours, theirs, images, labels
 
 
+# Of Hiverge's program, for the loss summed over the batch.
+HIVERGE = {
+    "filters_rate": 0.205,
+    "filters_momentum": 0.655,
+    "bias_rate": 0.0573,
+    "head_rate": 0.5415,
+    "sgd_momentum": 0.825,
+    "weight_decay": 1.0418e-6,
+    "label_smoothing": 0.09,
+}
+
+
 # In float64: over the steps rounding grows a thousandfold.
 @pytest.mark.parametrize("summed", [False, True], ids=["mean", "published"])
-@pytest.mark.parametrize("residual", [False, True])
-def test_twenty_steps_of_fit(rng, summed, residual):
+@pytest.mark.parametrize(
+    "name, net, bias_steps, numbers",
+    [
+        ("airbench94_muon", {}, BIAS_EPOCHS * STEPS_PER_EPOCH, {}),
+        (
+            "airbench94_muon",
+            {"residual": True},
+            BIAS_EPOCHS * STEPS_PER_EPOCH,
+            {},
+        ),
+        (
+            "cpu94",
+            {
+                "group_activation": "silu",
+                "momentum": 0.5566,
+                "label_smoothing": 0.09,
+            },
+            1,
+            HIVERGE,
+        ),
+    ],
+)
+def test_twenty_steps_of_fit(rng, summed, name, net, bias_steps, numbers):
     with floats("float64"):
-        ours, theirs, images, labels = whitened_nets(rng, residual=residual)
+        ours, theirs, images, labels = whitened_nets(rng, **net)
+        ours.compile(optimizer(name))
         before = numbers_of(theirs)
         ours.fit(images, labels, batch_size=BATCH, shuffle=False, verbose=0)
         batches = zip(
@@ -234,8 +273,9 @@ def test_twenty_steps_of_fit(rng, summed, residual):
             torch.tensor(labels).split(BATCH),
             strict=True,
         )
-        bias_steps = BIAS_EPOCHS * STEPS_PER_EPOCH
-        pytorch_airbench.train(theirs, list(batches), bias_steps, summed)
+        pytorch_airbench.train(
+            theirs, list(batches), bias_steps, summed, **numbers
+        )
         assert_moved_alike(ours, theirs, before)
 
 

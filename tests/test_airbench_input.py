@@ -150,6 +150,8 @@ def test_bad_arguments(arguments, error, message):
         {"epochs": 0},
         {"batch_size": 0},
         {"filters_momentum": 1.5},
+        {"sgd_momentum": 1.5},
+        {"whitening_epochs": 0},
     ],
 )
 def test_bad_arguments_of_the_recipe(arguments):

@@ -1,4 +1,4 @@
-"""GELU and CELU as they are trained, against their formulas."""
+"""GELU, SiLU and CELU as they are trained, against their formulas."""
 
 import math
 
@@ -18,6 +18,11 @@ def gelu(x):
     return x * cdf, cdf + x * slope
 
 
+def silu(x):
+    sigmoid = 1 / (1 + np.exp(-x))
+    return x * sigmoid, sigmoid * (1 + x * (1 - sigmoid))
+
+
 def celu(x):
     negative = np.exp(np.minimum(x, 0) / 0.3)
     return np.where(x > 0, x, 0.3 * (negative - 1)), negative
@@ -25,6 +30,7 @@ def celu(x):
 
 ACTIVATIONS = {
     "gelu": (lambda dtype: FastActivation("gelu", dtype=dtype), gelu),
+    "silu": (lambda dtype: FastActivation("silu", dtype=dtype), silu),
     "celu": (lambda dtype: CELU(0.3, dtype=dtype), celu),
 }
 

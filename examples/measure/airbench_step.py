@@ -1,11 +1,11 @@
-"""Measures what shortens a step of airbench94_muon on a CPU.
+"""Measures what shortens airbench94_muon on a CPU, and cpu94 beside it.
 
     python examples/measure/airbench_step.py
 
 The variants on TensorFlow and a plain PyTorch program, which needs the extra
-`torch`, take turns in one process, a step of the recipe's 2000 images at a
-time.  Prints a table: seconds per step, and the ratio to the recipe in float32
-and in bfloat16, step by step.
+`torch`, take turns in one process, a step at a time.  Prints two tables:
+seconds per 1000 images, and minutes of all steps of a training, each with the
+ratio to airbench94_muon in float32 and in bfloat16, turn by turn.
 """
 
 import argparse
@@ -26,18 +26,36 @@ from benchmarking.report import by_round, spread, table
 
 from keras_davidnet import recipes
 
-# What differs from the recipe, and the size of the training images.
+IMAGES = 50_000
 BFLOAT16 = {"dtype": "mixed_bfloat16"}
+CPU94 = recipes.get("cpu94")
+# Recipe, what differs from it, and the size of the training images.
 VARIANTS = {
-    "float32": ({}, None),
-    "bfloat16": (BFLOAT16, None),
-    "bfloat16, 28 pixels": (BFLOAT16, 28),
-    "bfloat16, 24 pixels": (BFLOAT16, 24),
+    "float32": ("airbench94_muon", {}, None),
+    "bfloat16": ("airbench94_muon", BFLOAT16, None),
+    "bfloat16, 28 pixels": ("airbench94_muon", BFLOAT16, 28),
+    "bfloat16, 24 pixels": ("airbench94_muon", BFLOAT16, 24),
     "bfloat16, first group of 48": (
+        "airbench94_muon",
         {**BFLOAT16, "widths": (48, 256, 256)},
         None,
     ),
+    **{
+        f"cpu94, {size} pixels": ("cpu94", {}, size)
+        for size in CPU94.training_sizes.values()
+    },
 }
+PRECISIONS = "float32", "bfloat16"
+
+
+def epochs_by_size(recipe):
+    """The number of epochs that the recipe has with images of each size."""
+    (resizing,) = recipe.callbacks()
+    ends = [*resizing.sizes, recipe.epochs][1:]
+    return {
+        size: end - begin
+        for (begin, size), end in zip(resizing.sizes.items(), ends, strict=True)
+    }
 
 
 def keras_step(recipe, size, images, labels):
@@ -65,41 +83,79 @@ def pytorch_step(precision, images, labels):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch-size", type=int, default=2000)
+    parser.add_argument(
+        "--batch-size", type=int, help="or those of the recipes"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
 
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (args.batch_size, 32, 32, 3), "uint8")
-    labels = rng.integers(0, 10, len(images))
-    recipe = recipes.get("airbench94_muon").replace(batch_size=args.batch_size)
-    steps = {
-        name: keras_step(recipe.replace(**changes), size, images, labels)
-        for name, (changes, size) in VARIANTS.items()
-    }
-    for precision in ("float32", "bfloat16"):
-        steps[f"PyTorch, {precision}"] = pytorch_step(precision, images, labels)
+    steps, batch_sizes = {}, {}
+    for name, (recipe, changes, size) in VARIANTS.items():
+        recipe = recipes.get(recipe).replace(**changes)
+        batch_sizes[name] = args.batch_size or recipe.batch_size
+        data = random_data(rng, batch_sizes[name])
+        steps[name] = keras_step(recipe, size, *data)
+    for precision in PRECISIONS:
+        name = f"PyTorch, {precision}"
+        batch_sizes[name] = batch_sizes[precision]
+        data = random_data(rng, batch_sizes[name])
+        steps[name] = pytorch_step(precision, *data)
     seconds = {name: [] for name in steps}
     for _ in range(1 + args.rounds):
         for name, step in steps.items():
             begin = time.perf_counter()
             step()
-            seconds[name].append(time.perf_counter() - begin)
+            taken = time.perf_counter() - begin
+            seconds[name].append(1000 * taken / batch_sizes[name])
     # The first step is traced.
-    seconds = {name: values[1:] for name, values in seconds.items()}
-    print(
-        table(
-            ["", "s per step", "to float32", "to bfloat16"],
-            [
-                (
-                    name,
-                    spread(values, ".2f"),
-                    spread(by_round(values, seconds["float32"]), ".2f"),
-                    spread(by_round(values, seconds["bfloat16"]), ".2f"),
-                )
-                for name, values in seconds.items()
-            ],
+    seconds = {name: np.array(values[1:]) for name, values in seconds.items()}
+    print(rows("s per 1000 images", seconds))
+
+    epochs = {
+        name: {name: recipes.get("airbench94_muon").epochs}
+        for precision in PRECISIONS
+        for name in (precision, f"PyTorch, {precision}")
+    }
+    epochs["cpu94"] = {
+        f"cpu94, {size} pixels": count
+        for size, count in epochs_by_size(CPU94).items()
+    }
+    minutes = {
+        name: sum(
+            count * whole_batches(batch_sizes[part]) / 60_000 * seconds[part]
+            for part, count in parts.items()
         )
+        for name, parts in epochs.items()
+    }
+    print(rows("min of training", minutes))
+
+
+def whole_batches(batch_size):
+    """How many images an epoch trains on."""
+    return IMAGES - IMAGES % batch_size
+
+
+def random_data(rng, count):
+    images = rng.integers(0, 256, (count, 32, 32, 3), "uint8")
+    return images, rng.integers(0, 10, count)
+
+
+def rows(unit, times):
+    """A table of times, with their ratios to the recipe's in each precision."""
+    return table(
+        ["", unit, *(f"to {precision}" for precision in PRECISIONS)],
+        [
+            (
+                name,
+                spread(values, ".2f"),
+                *(
+                    spread(by_round(values, times[precision]), ".2f")
+                    for precision in PRECISIONS
+                ),
+            )
+            for name, values in times.items()
+        ],
     )
 
 

@@ -23,8 +23,9 @@ def batch_norm(channels, momentum):
 class Group(nn.Module):
     """Convolution, pooling, convolution; airbench96 has a third."""
 
-    def __init__(self, inputs, filters, residual, norm):
+    def __init__(self, inputs, filters, residual, norm, activation):
         super().__init__()
+        self.activation = getattr(F, activation)
 
         def conv(channels):
             return nn.Conv2d(channels, filters, 3, padding=1, bias=False)
@@ -39,10 +40,11 @@ class Group(nn.Module):
             self.bn3 = norm(filters)
 
     def forward(self, x):
-        x = pooled = F.gelu(self.bn1(F.max_pool2d(self.conv1(x), 2)))
-        x = F.gelu(self.bn2(self.conv2(x)))
+        x = F.max_pool2d(self.conv1(x), 2)
+        x = pooled = self.activation(self.bn1(x))
+        x = self.activation(self.bn2(self.conv2(x)))
         if self.residual:
-            x = F.gelu(self.bn3(self.conv3(x)) + pooled)
+            x = self.activation(self.bn3(self.conv3(x)) + pooled)
         return x
 
 
@@ -58,6 +60,7 @@ class Airbench(nn.Module):
         channels=3,
         whitening_size=2,
         residual=False,
+        group_activation="gelu",
         momentum=0.6,
         logit_scale=1 / 256,
         norm=batch_norm,
@@ -69,7 +72,8 @@ class Airbench(nn.Module):
         self.whiten.weight.requires_grad_(False)
         inputs = (filters, *widths)
         self.group1, self.group2, self.group3 = (
-            Group(inputs[i], widths[i], residual, norm) for i in range(3)
+            Group(inputs[i], widths[i], residual, norm, group_activation)
+            for i in range(3)
         )
         self.linear = nn.Linear(widths[-1], 10, bias=False)
         self.linear.weight.data /= self.linear.weight.data.std()

@@ -50,7 +50,10 @@ def activate(activation, inputs, training: bool):
     Others of Keras's activations are one operation of TensorFlow already, or
     are not in use in this package.
     """
-    if training and activation is keras.activations.gelu:
+    if training and activation in (
+        keras.activations.gelu,
+        keras.activations.silu,
+    ):
         activation = one_pass(activation)
     return activation(inputs)
 

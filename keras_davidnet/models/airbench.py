@@ -37,6 +37,8 @@ class Airbench(Whitened):
             for 94%, `(128, 384, 384)` for 95%, `(128, 384, 512)` for 96%.
         residual: Whether each group has a third convolution and a sum, which
             the net for 96% has.
+        group_activation: Name or function of the groups' activation, as
+            `ConvGroup` takes it; that after the whitening is GELU.
         momentum: Momentum of the batch normalizations' moving statistics.
         whitening_bias_initializer: Initializer of the whitening's bias; by
             default uniform within `1 / sqrt(12)`.
@@ -78,6 +80,7 @@ class Airbench(Whitened):
         mean: tuple[float, ...] = CIFAR10_MEAN,
         std: tuple[float, ...] = CIFAR10_STD,
         augmentation: str | keras.layers.Layer | None = "crop2",
+        group_activation: str | Callable = "gelu",
         momentum: float = 0.6,
         whitening_bias_initializer: str | Callable = _WHITENING_BIAS,
         head_initializer: str | Callable = _HEAD,
@@ -121,6 +124,7 @@ class Airbench(Whitened):
             ConvGroup(
                 width,
                 residual,
+                group_activation,
                 momentum=momentum,
                 name=f"group{index}",
                 **common,
@@ -141,6 +145,7 @@ class Airbench(Whitened):
             **super().get_config(),
             "widths": self.widths,
             "residual": self.residual,
+            "group_activation": self.group1.get_config()["activation"],
             "momentum": self.momentum,
             "whitening_bias_initializer": serialize(
                 self.whitening_bias_initializer

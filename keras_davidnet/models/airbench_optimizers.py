@@ -26,8 +26,9 @@ def airbench_optimizer(
     filters_momentum: float = 0.6,
     bias_rate: float = 0.053,
     head_rate: float = 0.67,
+    sgd_momentum: float = 0.85,
     weight_decay: float = 2e-6,
-    whitening_epochs: int = 3,
+    whitening_epochs: float = 3,
 ) -> GroupedOptimizer:
     """airbench94_muon's optimizer: Muon on the filters, SGD on the rest.
 
@@ -45,8 +46,10 @@ def airbench_optimizer(
         filters_momentum: Muon's momentum.
         bias_rate: SGD's rate for the biases and the summed loss.
         head_rate: SGD's rate for the linear layer and the summed loss.
+        sgd_momentum: SGD's momentum.
         weight_decay: SGD's decay, per image of the batch.
-        whitening_epochs: Number of epochs that train the whitening's bias.
+        whitening_epochs: Number of epochs that train the whitening's bias; a
+            step that is begun is made.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -54,13 +57,12 @@ def airbench_optimizer(
     check_count("steps_per_epoch", steps_per_epoch)
     batch_size = check_count("batch_size", batch_size)
     check_momentum("filters_momentum", filters_momentum)
+    check_momentum("sgd_momentum", sgd_momentum)
     check_positive("bias_rate", bias_rate)
     check_positive("head_rate", head_rate)
     steps = steps_in(check_positive("epochs", epochs), steps_per_epoch)
-    whitening_steps = min(
-        steps,
-        steps_per_epoch * check_count("whitening_epochs", whitening_epochs),
-    )
+    check_positive("whitening_epochs", whitening_epochs)
+    whitening_steps = min(steps, steps_in(whitening_epochs, steps_per_epoch))
 
     def falling(rate, steps=steps):
         return PiecewiseLinear([0, steps], [rate, 0.0])
@@ -68,7 +70,7 @@ def airbench_optimizer(
     def sgd(rate, name, steps=steps):
         return PyTorchSGD(
             falling(rate * batch_size, steps),
-            momentum=0.85,
+            momentum=sgd_momentum,
             nesterov=True,
             weight_decay=weight_decay / rate,
             name=name,

@@ -23,6 +23,7 @@ from keras_davidnet.recipes.airbench import (
     AIRBENCH94_MUON,
     AIRBENCH95,
     AIRBENCH96,
+    CPU94,
 )
 from keras_davidnet.recipes.bag_of_tricks import BAG_OF_TRICKS
 from keras_davidnet.recipes.davidnet import DAVIDNET, DAVIDNET_TF
@@ -36,6 +37,7 @@ _RECIPES = {
         DAVIDNET_TF,
         BAG_OF_TRICKS,
         AIRBENCH94_MUON,
+        CPU94,
         AIRBENCH94,
         AIRBENCH95,
         AIRBENCH96,
