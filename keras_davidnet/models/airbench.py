@@ -37,13 +37,13 @@ class Airbench(Whitened):
             for 94%, `(128, 384, 384)` for 95%, `(128, 384, 512)` for 96%.
         residual: Whether each group has a third convolution and a sum, which
             the net for 96% has.
-        group_activation: Name or function of the groups' activation, as
-            `ConvGroup` takes it; that after the whitening is GELU.
         momentum: Momentum of the batch normalizations' moving statistics.
         whitening_bias_initializer: Initializer of the whitening's bias; by
             default uniform within `1 / sqrt(12)`.
         head_initializer: Initializer of the linear layer; by default uniform
             within `sqrt(3)`.
+        group_activation: Name or function of the groups' activation, as
+            `ConvGroup` takes it; that after the whitening is GELU.
         **kwargs: Arguments of `keras.Model`: `name`, `dtype`.
 
     The other arguments are those of `ImageClassifier`.
@@ -80,13 +80,13 @@ class Airbench(Whitened):
         mean: tuple[float, ...] = CIFAR10_MEAN,
         std: tuple[float, ...] = CIFAR10_STD,
         augmentation: str | keras.layers.Layer | None = "crop2",
-        group_activation: str | Callable = "gelu",
         momentum: float = 0.6,
         whitening_bias_initializer: str | Callable = _WHITENING_BIAS,
         head_initializer: str | Callable = _HEAD,
         logit_scale: float = 1 / 256,
         label_smoothing: float = 0.2,
         views: str | None = None,
+        group_activation: str | Callable = "gelu",
         **kwargs: Any,
     ):
         super().__init__(

@@ -23,12 +23,12 @@ def airbench_optimizer(
     epochs: float = 8,
     batch_size: int = 2000,
     filters_rate: float = 0.24,
-    filters_momentum: float = 0.6,
     bias_rate: float = 0.053,
     head_rate: float = 0.67,
-    sgd_momentum: float = 0.85,
     weight_decay: float = 2e-6,
     whitening_epochs: float = 3,
+    filters_momentum: float = 0.6,
+    sgd_momentum: float = 0.85,
 ) -> GroupedOptimizer:
     """airbench94_muon's optimizer: Muon on the filters, SGD on the rest.
 
@@ -43,13 +43,13 @@ def airbench_optimizer(
         epochs: Number of epochs; a step that is begun is made.
         batch_size: Number of images per batch.
         filters_rate: Muon's rate at the first step, for the 3x3 kernels.
-        filters_momentum: Muon's momentum.
         bias_rate: SGD's rate for the biases and the summed loss.
         head_rate: SGD's rate for the linear layer and the summed loss.
-        sgd_momentum: SGD's momentum.
         weight_decay: SGD's decay, per image of the batch.
         whitening_epochs: Number of epochs that train the whitening's bias; a
             step that is begun is made.
+        filters_momentum: Muon's momentum.
+        sgd_momentum: SGD's momentum.
 
     Raises:
         ValueError: If an argument is out of its range.
