@@ -209,16 +209,9 @@ def main():
     results = []
     for seed in args.seeds:
         path = args.output / f"seed-{seed}.json"
+        label = f"seed {seed}"
         results.append(
-            kept_run(
-                f"seed {seed}",
-                recipe,
-                seed,
-                train,
-                test,
-                path,
-                args.save,
-            )
+            kept_run(label, recipe, seed, train, test, path, args.save)
         )
     summary = {
         "settings": settings,

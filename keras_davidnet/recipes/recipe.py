@@ -211,10 +211,8 @@ class Recipe:
             dataset,
             epochs=self.epochs,
             validation_data=validation_data,
-            callbacks=[
-                *self.callbacks(),
-                *keras.tree.flatten(callbacks or []),
-            ],
+            # The net's fit() flattens them.
+            callbacks=[self.callbacks(), callbacks or []],
             **fit_arguments,
         )
         model.views = views
