@@ -38,10 +38,7 @@ DOCS = pathlib.Path(__file__).parents[2] / "docs"
 RUNS = {
     ("two CPU cores", "minutes", 60): {
         "airbench94_muon": ("airbench94-muon/seed-1", "mirror_translate"),
-        "airbench94_muon, bfloat16": (
-            "airbench94-muon-bfloat16/seed-0",
-            "mirror_translate",
-        ),
+        "cpu94": ("cpu94/seed-1", "mirror_translate"),
     },
     ("one H200, compilation included", "seconds", 1): {
         "davidnet": ("gpu-h200/davidnet/seed-0", "plain"),
@@ -53,7 +50,7 @@ RUNS = {
 }
 COLORS = {
     "airbench94_muon": "tab:blue",
-    "airbench94_muon, bfloat16": "tab:green",
+    "cpu94": "tab:green",
     "davidnet": "tab:orange",
 }
 
