@@ -48,8 +48,9 @@ AIRBENCH94_MUON = Recipe(
 
 # Ours, for CPUs that compute in bfloat16.  The numbers are those of
 # https://github.com/hiverge/cifar10-speedrun where they differ from
-# airbench94_muon's; the smaller images are those of
-# https://github.com/fulcrumresearch/cifar-10-speedrun.
+# airbench94_muon's; that 28 pixels come first is from
+# https://github.com/fulcrumresearch/cifar-10-speedrun.  The epochs, and how
+# many of them have 28 pixels, are our own: docs/results/cpu94.md.
 CPU94 = AIRBENCH94_MUON.replace(
     name="cpu94",
     dtype="mixed_bfloat16",
