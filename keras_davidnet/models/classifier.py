@@ -139,6 +139,21 @@ class Classifier(FittedModel):
             # The rate is read when the step is traced.
             self.make_train_function(force=True)
 
+    def save(self, filepath: str | PathLike, *args: Any, **kwargs: Any) -> None:
+        """Like `keras.Model.save`, but not to the older HDF5 format.
+
+        Raises:
+            ValueError: If `filepath` ends in `.h5` or `.hdf5`: the net that
+                Keras loads from there has lost its own loss and rates.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "HDF5 files do not keep the net's own loss and rates: save to "
+                "a file in `.keras`, or the weights alone by save_weights() "
+                f"to one in `.weights.h5`. Received: filepath={filepath}"
+            )
+        super().save(filepath, *args, **kwargs)
+
     def export(
         self,
         filepath: str | PathLike,
