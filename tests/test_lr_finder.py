@@ -332,6 +332,15 @@ def test_a_fit_that_is_too_short():
         )
 
 
+def test_a_fit_that_begins_later():
+    model, finder = davidnet(), LearningRateFinder()
+    rates = model.optimizer.get_config()["learning_rate"]
+    fit = {"epochs": 16, "initial_epoch": 8, "callbacks": [finder]}
+    with pytest.raises(ValueError, match="Received: initial_epoch=8"):
+        model.fit(batches(), **fit, verbose=0)
+    assert model.optimizer.get_config()["learning_rate"] == rates
+
+
 def test_data_of_unknown_length():
     def endless():
         while True:

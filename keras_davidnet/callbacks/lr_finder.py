@@ -57,8 +57,8 @@ class LearningRateFinder(keras.callbacks.Callback):
     Raises:
         ValueError: If `low` is not above 0 and below `high`; or, when `fit`
             begins, if it has fewer than 20 steps or an unknown number of them,
-            if the model has `steps_per_execution` above 1, or if the default
-            group's rate is 0.
+            if it has `initial_epoch` above 0, if the model has
+            `steps_per_execution` above 1, or if the default group's rate is 0.
         TypeError: If `dataset` is not such a dataset.
 
     Example:
@@ -154,6 +154,14 @@ class LearningRateFinder(keras.callbacks.Callback):
         self.rates, self.losses, self.smoothed = [], [], []
         self._weight = 1 - 1 / (steps * _WINDOW)
         self._sum = 0.0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch and not self.losses:
+            self.on_train_end()
+            raise ValueError(
+                "The rates rise over all epochs of `fit`: leave initial_epoch "
+                f"at 0. Received: initial_epoch={epoch}"
+            )
 
     def on_train_batch_begin(self, batch, logs=None):
         # The logs are means over the epoch.  This leaves one batch in them,
