@@ -6,7 +6,14 @@ import keras
 import numpy as np
 import pytest
 
-from keras_davidnet import DavidNet, PiecewiseLinear, Resume, recipes
+from keras_davidnet import (
+    Airbench,
+    DavidNet,
+    PiecewiseLinear,
+    Resume,
+    WhitenedDavidNet,
+    recipes,
+)
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), "uint8")
 LABELS = np.arange(12) % 3
@@ -37,6 +44,13 @@ def triangle(epochs, first=0):
 def test_the_rate_ends_with_fit_whatever_its_length():
     for epochs in (4, 9):
         np.testing.assert_allclose(rates(net(), epochs), triangle(epochs))
+
+
+def test_the_rate_ends_within_an_epoch():
+    # 2.5 epochs of three steps: a step that is begun is made.
+    np.testing.assert_allclose(
+        rates(net(), 2.5), np.interp([2, 5, 7], [0, 1.5, 8], [0, 0.4, 0])
+    )
 
 
 def test_each_fit_is_annealed():
@@ -72,6 +86,37 @@ def test_a_resumed_fit_is_annealed(tmp_path):
         rates(net(), 8, callbacks=[resume, Stop()])
     resumed = rates(net(), 8, callbacks=[resume])
     np.testing.assert_allclose(resumed, triangle(8))
+
+
+@pytest.mark.parametrize(
+    ("cls", "arguments", "group"),
+    [
+        (Airbench, {"widths": (2, 3, 4)}, "head"),
+        (WhitenedDavidNet, {"width": 1, "groups": 2}, "kernels"),
+    ],
+)
+def test_a_head_on_a_frozen_body_is_annealed(cls, arguments, group):
+    images = np.pad(IMAGES, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+    model = cls(3, input_shape=(10, 10, 3), augmentation=None, **arguments)
+    model.adapt(images)
+    for layer in model.body:
+        layer.trainable = False
+    model.compile()
+    head = model.linear.get_weights()
+    body = [w.numpy() for layer in model.body for w in layer.weights]
+    fits = [
+        model.fit(images, LABELS, batch_size=4, epochs=4.5, verbose=0).history
+        for _ in range(2)
+    ]
+    first, again = (fit[f"learning_rate_{group}"] for fit in fits)
+    # The groups that are frozen make no steps, and the second `fit` has to
+    # begin where the first ended.
+    np.testing.assert_allclose(first, again, rtol=1e-6)
+    assert first[-1] < first[0]
+    assert not np.array_equal(head, model.linear.get_weights())
+    after = [w.numpy() for layer in model.body for w in layer.weights]
+    for one, other in zip(body, after, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_data_of_unknown_length():

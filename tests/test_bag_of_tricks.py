@@ -16,6 +16,7 @@ from keras_davidnet import (
     WhiteningConv2D,
     recipes,
 )
+from keras_davidnet.datasets import make_dataset
 from keras_davidnet.optimizers.grouped import members
 
 torch = pytest.importorskip("torch", reason="PyTorch is what we compare with")
@@ -524,3 +525,29 @@ def test_it_wants_to_be_adapted(rng):
     model.compile()
     with pytest.raises(ValueError, match="adapt"):
         model.fit(pixels(rng, 8), rng.integers(0, 10, 8), verbose=0)
+
+
+def test_batches_that_do_not_divide_into_groups(rng):
+    model = WhitenedDavidNet(**SMALL)
+    images, labels = pixels(rng, 22), rng.integers(0, 10, 22)
+    model.adapt(images)
+    model.compile()
+    message = "multiple of 4.*make_dataset.*Received: a batch of {}"
+    for data, size, last in (
+        ((images, labels), 6, 6),
+        ((images, labels), 16, 6),
+        ((make_dataset(images, labels, 6, training=True),), None, 6),
+        ((make_dataset(images, labels, 16),), None, 6),
+    ):
+        with pytest.raises(ValueError, match=message.format(last)):
+            model.fit(*data, batch_size=size, verbose=0)
+    assert model.optimizer.iterations == 0
+    # Of 22 images these train on 20, on one batch of 16, and on all in a net
+    # whose groups are frozen.
+    model.fit(images, labels, batch_size=4, validation_split=0.05, verbose=0)
+    model.fit(make_dataset(images, labels, 16, training=True), verbose=0)
+    assert model.optimizer.iterations == 6
+    for layer in model.body:
+        layer.trainable = False
+    model.compile("sgd")
+    model.fit(images, labels, batch_size=16, verbose=0)

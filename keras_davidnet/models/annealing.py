@@ -35,8 +35,11 @@ class Annealing(keras.callbacks.Callback):
             return
         self._done = True
         optimizer, steps = self.model.optimizer, self.params["steps"]
-        first, *_ = members(optimizer)
-        iterations = int(keras.ops.convert_to_numpy(first.iterations))
+        # One whose weights are all frozen makes no steps.
+        iterations = max(
+            int(keras.ops.convert_to_numpy(member.iterations))
+            for member in members(optimizer)
+        )
         # Keras may end sooner: `keras.config.set_max_epochs`.
         epochs = min(self.epochs, self.params["epochs"])
         if not self.model.own_rates:

@@ -11,7 +11,11 @@ from keras_davidnet._checks import (
 )
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.initializers import PyTorchUniform
-from keras_davidnet.layers import GhostBlock, WhiteningConv2D
+from keras_davidnet.layers import (
+    GhostBatchNormalization,
+    GhostBlock,
+    WhiteningConv2D,
+)
 from keras_davidnet.models.whitened import Whitened
 from keras_davidnet.optimizers import (
     CoupledSGD,
@@ -23,7 +27,7 @@ from keras_davidnet.schedules import PiecewiseLinear
 
 def bag_of_tricks_optimizer(
     steps_per_epoch: int = 97,
-    epochs: int = 10,
+    epochs: float = 10,
     peak: float = 1.0,
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
@@ -39,7 +43,7 @@ def bag_of_tricks_optimizer(
 
     Args:
         steps_per_epoch: Number of batches per epoch; 97 of 512 for CIFAR-10.
-        epochs: Number of epochs.
+        epochs: Number of epochs; a step that is begun is made.
         peak: The highest rate, for the mean loss over a batch.
         momentum: Nesterov momentum, with the rate in the velocity.
         weight_decay: Coupled decay of the kernels.
@@ -48,7 +52,7 @@ def bag_of_tricks_optimizer(
     Raises:
         ValueError: If an argument is out of its range.
     """
-    epochs = check_count("epochs", epochs)
+    epochs = check_positive("epochs", epochs)
     peak = check_not_negative("peak", peak)
     weight_decay = check_not_negative("weight_decay", weight_decay)
     bias_factor = check_positive("bias_factor", bias_factor)
@@ -105,7 +109,7 @@ class WhitenedDavidNet(Whitened):
 
     Raises:
         ValueError: If an argument is out of its range; when training, if
-            `adapt` was never called, or if the batch is known not to be a
+            `adapt` was never called, or if a batch is known not to be a
             multiple of `groups`.
 
     Example:
@@ -190,6 +194,15 @@ class WhitenedDavidNet(Whitened):
     def body(self):
         layers = self.layer1, self.layer2, self.layer3
         return (self.whiten, self.prep, *layers)
+
+    @property
+    def batch_multiple(self):
+        # Frozen ones are as in inference.
+        divides = any(
+            isinstance(layer, GhostBatchNormalization) and layer.trainable
+            for layer in self._flatten_layers()
+        )
+        return self.groups if divides else 1
 
     def get_config(self) -> dict:
         return {

@@ -8,6 +8,7 @@ from keras_davidnet._checks import (
     check_count,
     check_fraction,
     check_not_negative,
+    check_positive,
     check_warmup,
 )
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
@@ -15,12 +16,12 @@ from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.layers import ConvBN, ResBlock
 from keras_davidnet.models.image_classifier import ImageClassifier
 from keras_davidnet.optimizers import PyTorchSGD
-from keras_davidnet.schedules import PiecewiseLinear
+from keras_davidnet.schedules import PiecewiseLinear, steps_in
 
 
 def davidnet_optimizer(
     steps_per_epoch: int = 97,
-    epochs: int = 24,
+    epochs: float = 24,
     peak: float = 0.4,
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
@@ -33,7 +34,7 @@ def davidnet_optimizer(
 
     Args:
         steps_per_epoch: Batches per epoch; 97 of 512 for CIFAR-10.
-        epochs: Number of epochs.
+        epochs: Number of epochs; a step that is begun is made.
         peak: The highest rate, for the mean loss over a batch.
         momentum: Nesterov momentum.
         weight_decay: Coupled decay of all weights.
@@ -43,15 +44,17 @@ def davidnet_optimizer(
     Raises:
         ValueError: If an argument is out of its range.
     """
-    epochs = check_count("epochs", epochs)
+    steps_per_epoch = check_count("steps_per_epoch", steps_per_epoch)
+    epochs = check_positive("epochs", epochs)
     peak = check_not_negative("peak", peak)
     if warmup is None:
         # Fewer than four epochs have no whole one to warm up in.
         peak_epoch = (epochs + 1) // 5 or epochs / 5
     else:
         peak_epoch = check_warmup("warmup", warmup) * epochs
-    rate = PiecewiseLinear.from_epochs(
-        [0, peak_epoch, epochs], [0.0, peak, 0.0], steps_per_epoch
+    steps = steps_in(epochs, steps_per_epoch)
+    rate = PiecewiseLinear(
+        [0, peak_epoch * steps_per_epoch, steps], [0.0, peak, 0.0]
     )
     return PyTorchSGD(
         rate, momentum=momentum, nesterov=True, weight_decay=weight_decay

@@ -21,6 +21,7 @@ from keras_davidnet.datasets.plan import FollowEpoch
 from keras_davidnet.models.annealing import Annealing
 from keras_davidnet.models.averaged_step import averaging
 from keras_davidnet.models.last_epoch import LastEpoch
+from keras_davidnet.optimizers.grouped import GroupedOptimizer, layers_of
 
 JAX = keras.backend.backend() == "jax"
 
@@ -34,6 +35,8 @@ class FittedModel(keras.Model):
     does.
     """
 
+    # A batch in training must be a multiple of it.
+    batch_multiple = 1
     _fitting = False
 
     def fit(
@@ -64,8 +67,9 @@ class FittedModel(keras.Model):
         Raises:
             ValueError: If images or labels are not what the model takes: of
                 another shape or dtype, empty, not finite, already scaled, or
-                labels out of range; or if the rate is to end with the data and
-                their length is not known.
+                labels out of range; if a batch does not divide into the groups
+                of the net; or if the rate is to end with the data and their
+                length is not known.
             TypeError: If labels are not an array.
         """
         if validation_data is not None:
@@ -75,6 +79,8 @@ class FittedModel(keras.Model):
         self._check_arrays("x", "y", x, y)
         is_array = hasattr(x, "shape")
         size = batch_size or 32 if is_array else getattr(x, "batch_size", None)
+        if steps_per_epoch is None:
+            self._check_batches(x, size, validation_split)
         own_callbacks: list = [Annealing(size, epochs)]
         if isinstance(epochs, float):
             own_callbacks.append(LastEpoch(epochs))
@@ -163,6 +169,10 @@ class FittedModel(keras.Model):
     def _build_optimizer(self):
         """Not in compile(): layers may be frozen after it."""
         if self.compiled and not self.optimizer.built:
+            for optimizer in layers_of(self.optimizer):
+                if isinstance(optimizer, GroupedOptimizer):
+                    frozen = self.non_trainable_weights
+                    optimizer.frozen = tuple(w.path for w in frozen)
             average = averaging(self)
             with scope(self):
                 if average is not None:
@@ -195,6 +205,26 @@ class FittedModel(keras.Model):
         if 255 * min(self.std) > 1.01:
             check_raw(name, images, low, high)
         return images
+
+    def _check_batches(self, x, size, validation_split):
+        """Raises an error before an epoch that would end with one."""
+        if self.batch_multiple == 1:
+            return
+        sizes = ()
+        if isinstance(x, Batches):
+            sizes = len(x[0][0]), len(x[-1][0])
+        elif hasattr(x, "shape"):
+            n = math.floor(x.shape[0] * (1 - validation_split))
+            sizes = min(size, n), n % size
+        for size in sizes:
+            if size % self.batch_multiple:
+                raise ValueError(
+                    "Every batch in training must be a multiple of "
+                    f"{self.batch_multiple}, the groups of the net's batch "
+                    "normalization: datasets.make_dataset(..., training=True) "
+                    "leaves out a last one that is smaller. "
+                    f"Received: a batch of {size}"
+                )
 
     def _check_arrays(self, x_name, y_name, x, y):
         """Raises an error unless the model can be trained on these arrays.

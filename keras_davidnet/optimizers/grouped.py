@@ -23,7 +23,8 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
     Raises:
         TypeError: If one of the optimizers is not a Keras optimizer.
         ValueError: If a pattern is not a valid regular expression; when it is
-            built, if a pattern matches no weight or two match the same.
+            built, if a pattern matches no weight or two match the same.  In a
+            net of this package a pattern may match frozen weights only.
 
     Example: biases with 64 times the rate of the other weights.
 
@@ -34,6 +35,9 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
     )
     ```
     """
+
+    # The paths of weights that are frozen: a pattern may match these alone.
+    frozen = ()
 
     def __init__(
         self,
@@ -64,7 +68,9 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
     def build(self, variables):
         paths = [variable.path for variable in variables]
         for pattern in self.groups:
-            if not any(re.fullmatch(pattern, path) for path in paths):
+            if not any(
+                re.fullmatch(pattern, path) for path in (*paths, *self.frozen)
+            ):
                 raise ValueError(
                     f"Each pattern of `groups` must match a weight, one of "
                     f"{paths}. Received: {pattern!r}"
