@@ -59,7 +59,8 @@ def replicas(tmp_path_factory):
 def devices(tmp_path_factory):
     folder = tmp_path_factory.mktemp("devices")
     count = f"--xla_force_host_platform_device_count={distributed.DEVICES}"
-    wait(start(folder, "devices", XLA_FLAGS=count))
+    flags = f"{os.environ['XLA_FLAGS']} {count}"
+    wait(start(folder, "devices", XLA_FLAGS=flags))
     return folder
 
 
