@@ -20,6 +20,9 @@ from keras_davidnet import recipes  # noqa: E402
         "docs/speed.md",
         "docs/results/benchmark-cpu.md",
         "docs/results/ablations.md",
+        "docs/results/airbench94-muon.md",
+        "docs/results/cpu94.md",
+        "docs/results/gpu-h200.md",
     ],
 )
 def test_tables_are_up_to_date(page):
@@ -33,7 +36,7 @@ def test_measured_results_are_those_of_the_files(name):
     recipe = recipes.get(name)
     views = recipe.net_arguments.get("views") or "plain"
     for result in recipe.measured:
-        runs = tables.runs(name, result)
+        runs = tables.runs(name, result.source)
         accuracy = [run["accuracy"][views] for run in runs]
         plain = [run["accuracy"]["plain"] for run in runs]
         assert result.runs == len(runs)

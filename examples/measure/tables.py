@@ -29,9 +29,9 @@ VIEWS = {
 LEAST_RUNS = 3
 
 
-def runs(name: str, result: recipes.Result) -> list[dict]:
-    """What `examples/measure/runs.py` wrote for this result, by seed."""
-    folder = (ROOT / result.source).with_suffix("")
+def runs(name: str, source: str) -> list[dict]:
+    """What `examples/measure/runs.py` wrote for this page, by seed."""
+    folder = (ROOT / source).with_suffix("")
     if (folder / name).is_dir():
         folder /= name
     files = sorted(folder.glob("seed-*.json"))
@@ -72,7 +72,7 @@ def row(
         name += ", bfloat16"
     cells = [name, f"{recipe.batch_size}, {recipe.epochs}"]
     if result:
-        results = runs(recipe.name, result)
+        results = runs(recipe.name, result.source)
         page = docs + result.source.removeprefix("docs/")
         cells.append(f"[{len(results)}]({page})")
         own = recipe.net_arguments.get("views") or "plain"
@@ -99,10 +99,30 @@ def table(docs: str) -> str:
 def printed() -> str:
     """What README's program printed in the run of seed 1."""
     result = recipes.get("airbench94_muon").measured[0]
-    run = runs("airbench94_muon", result)[1]
+    run = runs("airbench94_muon", result.source)[1]
     accuracy = [round(value, 3) for value in run["history"]["accuracy"]]
     test = run["accuracy"]["mirror_translate"]
     return f"```text\n{accuracy}\n{test:.2%} of the test images\n```\n"
+
+
+def seeds(name: str, source: str) -> str:
+    """Each run of a recipe, and what they say together, in percent."""
+    results = runs(name, source)
+    by_view = [
+        [100 * run["accuracy"][views] for run in results]
+        for views in VIEWS.values()
+    ]
+    names = [run["seed"] for run in results]
+    columns = [[f"{value:.2f}" for value in values] for values in by_view]
+    if len(results) >= LEAST_RUNS:
+        names += ["mean", "standard deviation", "95% interval of the mean"]
+        for column, values in zip(columns, by_view, strict=True):
+            summary = summarize(values)
+            low, high = summary["interval"]
+            column += [f"{summary['mean']:.2f}", f"{summary['sd']:.2f}"]
+            column.append(f"{low:.2f} to {high:.2f}")
+    cells = zip(names, *columns, strict=True)
+    return report.table(["seed", *VIEWS], cells)
 
 
 def facts(name: str) -> str:
@@ -216,6 +236,14 @@ def pages() -> dict[pathlib.Path, str]:
             for name in presets.names()
         },
         "docs/speed.md": {"speed": speed()},
+        **{
+            source: {name: seeds(name, source)}
+            for name, source in (
+                ("cpu94", "docs/results/cpu94.md"),
+                ("airbench94_muon", "docs/results/airbench94-muon.md"),
+                ("davidnet", "docs/results/gpu-h200.md"),
+            )
+        },
         "docs/results/benchmark-cpu.md": {"benchmark": benchmark()},
         "docs/results/ablations.md": {"ablations": ablations()},
     }
