@@ -1,5 +1,6 @@
 """The net and its training against an airbench in plain PyTorch."""
 
+import contextlib
 import subprocess
 import sys
 
@@ -13,6 +14,8 @@ from round_trip import restored
 from keras_davidnet import Airbench, recipes
 
 torch = pytest.importorskip("torch", reason="PyTorch is what we compare with")
+import plain_airbench  # noqa: E402
+import plain_airbench96  # noqa: E402
 import pytorch_airbench  # noqa: E402
 
 # Pixels of 0..255, minus 127.5, over 64: exact in float32.
@@ -516,3 +519,45 @@ def test_saved_it_goes_on_in_another_process(rng, tmp_path):
             rtol=0,
             atol=1e-3 * np.abs(weight).max(),
         )
+
+
+def test_the_plain_airbench96_makes_the_same_steps(rng, monkeypatch):
+    """That of examples/measure, with which our accuracy is compared."""
+    net = {"residual": True, "momentum": 0.9, "logit_scale": 1 / 9}
+    for name, function in {
+        "BATCH": BATCH,
+        "normalize": lambda part: for_torch(part.numpy()),
+        "crop_and_flip": lambda x, *_: x,
+        "cutout": lambda x: x,
+    }.items():
+        monkeypatch.setattr(plain_airbench96, name, function)
+    monkeypatch.setattr(torch, "autocast", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch, "randperm", torch.arange)
+    with floats("float64"):
+        _, theirs, images, labels = whitened_nets(rng, **net)
+        plain = plain_airbench.Airbench(SMALL["widths"], **net).double()
+        plain.load_state_dict(theirs.state_dict(), strict=False)
+        n = STEPS_PER_EPOCH * BATCH
+        images, labels = images[:n], torch.tensor(labels[:n])
+        epoch = zip(
+            for_torch(images).split(BATCH), labels.split(BATCH), strict=True
+        )
+        pytorch_airbench.train_with_lookahead(
+            theirs,
+            list(epoch) * EPOCHS,
+            *WITHOUT_MUON["airbench96"][:4],
+            BIAS_EPOCHS * STEPS_PER_EPOCH,
+            summed=False,
+        )
+        training = plain_airbench96.train(
+            plain, torch.tensor(images), labels, EPOCHS
+        )
+        assert len(list(training)) == EPOCHS
+    # PyTorch's own normalization keeps the unbiased variance.
+    expected = {
+        name: array
+        for name, array in numbers_of(theirs).items()
+        if "moving_variance" not in name
+    }
+    numbers = numbers_of(plain)
+    assert_equal({name: numbers[name] for name in expected}, expected, 1e-4)

@@ -13,6 +13,18 @@ def instructions() -> list[str]:
     return [name for name in known if name in flags]
 
 
+def hardware(backend: str) -> dict:
+    """What the file of a run says of it."""
+    import os
+
+    return {
+        "device": device(backend)[0],
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "instructions": instructions(),
+    }
+
+
 def device(backend: str) -> tuple[str, int]:
     """Its name, and the most memory used: of the GPU, else of the process."""
     import resource

@@ -68,16 +68,20 @@ def normalize(images):
     return x.permute(0, 3, 1, 2)
 
 
-def crop_and_flip(x, padding: int = 4):
-    """Reflect-pads, crops at a random place and flips, image by image."""
+def crop_and_flip(x, padding: int = 4, flipped=None):
+    """Reflect-pads, crops at a random place and flips, image by image.
+
+    `flipped` says which are flipped; without it, each is with probability 1/2.
+    """
     batch, channels, height, width = x.shape
     padded = nn.functional.pad(x, [padding] * 4, mode="reflect")
     padded = padded.permute(0, 2, 3, 1)
     top, left = torch.randint(0, 2 * padding + 1, (2, batch, 1))
     rows = top + torch.arange(height)
     columns = left + torch.arange(width)
-    flipped = torch.rand(batch, 1) < 0.5
-    columns = torch.where(flipped, columns.flip(1), columns)
+    if flipped is None:
+        flipped = torch.rand(batch) < 0.5
+    columns = torch.where(flipped[:, None], columns.flip(1), columns)
     image = torch.arange(batch)[:, None, None]
     cropped = padded[image, rows[:, :, None], columns[:, None, :]]
     return cropped.permute(0, 3, 1, 2)

@@ -137,12 +137,7 @@ def run(recipe, seed: int, train, test, path, save) -> dict:
         },
         "history": history,
         "versions": machine.versions(),
-        "hardware": {
-            "device": machine.device(keras.backend.backend())[0],
-            "processor": machine.processor(),
-            "cores": len(os.sched_getaffinity(0)),
-            "instructions": machine.instructions(),
-        },
+        "hardware": machine.hardware(keras.backend.backend()),
     }
 
 
