@@ -81,8 +81,9 @@ def sgd(**arguments):
 
 
 def assert_weights(weights, expected):
+    # Eight steps in one program are rounded otherwise than one by one.
     for one, other in zip(weights, expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=5e-5)
 
 
 def test_model_checkpoint(tmp_path, steps, decay):
