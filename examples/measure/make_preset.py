@@ -2,8 +2,8 @@
 
     python examples/measure/make_preset.py runs/airbench94_muon 8
 
-Writes NAME.keras and NAME.json, with the accuracy of the run and that of the
-file, which is in float32.
+Writes NAME.keras, in float16 if it were over 10 MB in float32, and NAME.json,
+with the accuracy of the run and that of the file, computed in float32.
 """
 
 import argparse
@@ -12,13 +12,12 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
-from runs import accuracy_by_views, write
+from runs import accuracy_by_views, copy, write
 
 from keras_davidnet import datasets, presets
 
@@ -47,13 +46,20 @@ def main():
         )
     source = args.folder / f"seed-{args.seed}.keras"
     run = json.loads(source.with_suffix(".json").read_text())
-    if source.stat().st_size > MOST_BYTES:
-        raise SystemExit(
-            f"{source} must be of at most {MOST_BYTES:,} bytes. Received: "
-            f"{source.stat().st_size:,}"
-        )
     _, test = datasets.load_cifar10(args.data)
+    target = pathlib.Path(presets.__file__).with_name(
+        f"{settings['recipe']}.keras"
+    )
     model = keras.saving.load_model(source, compile=False)
+    if source.stat().st_size > MOST_BYTES:
+        model = copy(model, dtype="float16")
+    model.save(target)
+    if target.stat().st_size > MOST_BYTES:
+        target.unlink()
+        raise SystemExit(
+            f"A preset must be of at most {MOST_BYTES:,} bytes in float16. "
+            f"Received: {source}"
+        )
     trained = datetime.date.fromtimestamp(source.stat().st_mtime)
     facts = {
         "recipe": settings["recipe"],
@@ -64,16 +70,15 @@ def main():
         ),
         "accuracy": {
             "run": run["accuracy"],
-            "file": accuracy_by_views(model, test)[0],
+            # As presets.load() gives it: rounded to float16 if need be.
+            "file": accuracy_by_views(copy(model, dtype="float32"), test)[0],
         },
         "backend": settings["backend"],
         "versions": {"keras_davidnet": settings["version"], **run["versions"]},
         "hardware": run["hardware"],
         "trained": trained.isoformat(),
-        "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
     }
-    target = pathlib.Path(presets.__file__).with_name(settings["recipe"])
-    shutil.copyfile(source, target.with_suffix(".keras"))
     write(target.with_suffix(".json"), facts)
     print(json.dumps(facts["accuracy"], indent=1))
 

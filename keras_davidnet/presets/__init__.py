@@ -63,4 +63,10 @@ def load(name: str) -> keras.Model:
             "The file of a trained net is damaged; install the package anew. "
             f"Expected: SHA-256 {expected}. Received: {received} ({path})"
         )
-    return keras.saving.load_model(path, compile=False)
+    model = keras.saving.load_model(path, compile=False)
+    if model.dtype_policy.name == "float32":
+        return model
+    # What is larger is stored in float16.
+    net = type(model).from_config({**model.get_config(), "dtype": "float32"})
+    net.set_weights(model.get_weights())
+    return net
