@@ -561,3 +561,31 @@ def test_the_plain_airbench96_makes_the_same_steps(rng, monkeypatch):
     }
     numbers = numbers_of(plain)
     assert_equal({name: numbers[name] for name in expected}, expected, 1e-4)
+
+
+def test_the_plain_airbench96_is_evaluated_by_views(rng, monkeypatch):
+    monkeypatch.setattr(
+        plain_airbench96, "normalize", lambda part: for_torch(part.numpy())
+    )
+    monkeypatch.setattr(torch, "autocast", lambda _: contextlib.nullcontext())
+    images = pixels(rng, 700, 17, 19)
+    # Any net; of a small Airbench that is not trained all views agree.
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(images[0].size, 10)
+    )
+    with torch.no_grad():
+        labels = net(for_torch(images)).argmax(1).numpy()
+    expected = {}
+    with torch.no_grad():
+        for kind in (None, "mirror", "mirror_translate"):
+            logits = sum(
+                share * net(for_torch(np.ascontiguousarray(view)))
+                for share, view in pytorch_airbench.views(images, kind)
+            )
+            hits = logits.argmax(1).numpy() == labels
+            expected[kind or "plain"] = hits.mean()
+    assert len(set(expected.values())) == 3
+    assert plain_airbench96.accuracy_by_views(
+        net, torch.tensor(images), torch.tensor(labels)
+    ) == pytest.approx(expected, abs=0.005)
