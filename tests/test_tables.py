@@ -10,25 +10,13 @@ import tables  # noqa: E402
 
 from keras_davidnet import recipes  # noqa: E402
 
+PAGES = {str(p.relative_to(tables.ROOT)): t for p, t in tables.pages().items()}
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        "docs/index.md",
-        "docs/recipes.md",
-        "docs/speed.md",
-        "docs/results/benchmark-cpu.md",
-        "docs/results/ablations.md",
-        "docs/results/airbench94-muon.md",
-        "docs/results/cpu94.md",
-        "docs/results/gpu-h200.md",
-    ],
-)
+
+@pytest.mark.parametrize("page", PAGES)
 def test_tables_are_up_to_date(page):
     """If not, run `python examples/measure/tables.py`."""
-    path = tables.ROOT / page
-    assert path.read_text() == tables.pages()[path]
+    assert (tables.ROOT / page).read_text() == PAGES[page]
 
 
 @pytest.mark.parametrize("name", recipes.names())
