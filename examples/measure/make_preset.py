@@ -46,7 +46,6 @@ def main():
         )
     source = args.folder / f"seed-{args.seed}.keras"
     run = json.loads(source.with_suffix(".json").read_text())
-    _, test = datasets.load_cifar10(args.data)
     target = pathlib.Path(presets.__file__).with_name(
         f"{settings['recipe']}.keras"
     )
@@ -60,6 +59,7 @@ def main():
             f"A preset must be of at most {MOST_BYTES:,} bytes in float16. "
             f"Received: {source}"
         )
+    _, test = datasets.load_cifar10(args.data)
     trained = datetime.date.fromtimestamp(source.stat().st_mtime)
     facts = {
         "recipe": settings["recipe"],
