@@ -521,22 +521,29 @@ def test_saved_it_goes_on_in_another_process(rng, tmp_path):
         )
 
 
-def test_the_plain_airbench96_makes_the_same_steps(rng, monkeypatch):
-    """That of examples/measure, with which our accuracy is compared."""
+@pytest.fixture
+def plain(monkeypatch):
+    """examples/measure's airbench96, normalising as here, in one precision."""
+    monkeypatch.setattr(
+        plain_airbench96, "normalize", lambda part: for_torch(part.numpy())
+    )
+    monkeypatch.setattr(torch, "autocast", lambda _: contextlib.nullcontext())
+    return plain_airbench96
+
+
+def test_the_plain_airbench96_makes_the_same_steps(rng, plain, monkeypatch):
     net = {"residual": True, "momentum": 0.9, "logit_scale": 1 / 9}
-    for name, function in {
+    for name, value in {
         "BATCH": BATCH,
-        "normalize": lambda part: for_torch(part.numpy()),
         "crop_and_flip": lambda x, *_: x,
         "cutout": lambda x: x,
     }.items():
-        monkeypatch.setattr(plain_airbench96, name, function)
-    monkeypatch.setattr(torch, "autocast", lambda _: contextlib.nullcontext())
+        monkeypatch.setattr(plain, name, value)
     monkeypatch.setattr(torch, "randperm", torch.arange)
     with floats("float64"):
         _, theirs, images, labels = whitened_nets(rng, **net)
-        plain = plain_airbench.Airbench(SMALL["widths"], **net).double()
-        plain.load_state_dict(theirs.state_dict(), strict=False)
+        trained = plain_airbench.Airbench(SMALL["widths"], **net).double()
+        trained.load_state_dict(theirs.state_dict(), strict=False)
         n = STEPS_PER_EPOCH * BATCH
         images, labels = images[:n], torch.tensor(labels[:n])
         epoch = zip(
@@ -549,9 +556,7 @@ def test_the_plain_airbench96_makes_the_same_steps(rng, monkeypatch):
             BIAS_EPOCHS * STEPS_PER_EPOCH,
             summed=False,
         )
-        training = plain_airbench96.train(
-            plain, torch.tensor(images), labels, EPOCHS
-        )
+        training = plain.train(trained, torch.tensor(images), labels, EPOCHS)
         assert len(list(training)) == EPOCHS
     # PyTorch's own normalization keeps the unbiased variance.
     expected = {
@@ -559,25 +564,20 @@ def test_the_plain_airbench96_makes_the_same_steps(rng, monkeypatch):
         for name, array in numbers_of(theirs).items()
         if "moving_variance" not in name
     }
-    numbers = numbers_of(plain)
+    numbers = numbers_of(trained)
     assert_equal({name: numbers[name] for name in expected}, expected, 1e-4)
 
 
-def test_the_plain_airbench96_is_evaluated_by_views(rng, monkeypatch):
-    monkeypatch.setattr(
-        plain_airbench96, "normalize", lambda part: for_torch(part.numpy())
-    )
-    monkeypatch.setattr(torch, "autocast", lambda _: contextlib.nullcontext())
+def test_the_plain_airbench96_is_evaluated_by_views(rng, plain):
     images = pixels(rng, 700, 17, 19)
     # Any net; of a small Airbench that is not trained all views agree.
     torch.manual_seed(0)
     net = torch.nn.Sequential(
         torch.nn.Flatten(), torch.nn.Linear(images[0].size, 10)
     )
-    with torch.no_grad():
-        labels = net(for_torch(images)).argmax(1).numpy()
     expected = {}
     with torch.no_grad():
+        labels = net(for_torch(images)).argmax(1).numpy()
         for kind in (None, "mirror", "mirror_translate"):
             logits = sum(
                 share * net(for_torch(np.ascontiguousarray(view)))
@@ -586,6 +586,6 @@ def test_the_plain_airbench96_is_evaluated_by_views(rng, monkeypatch):
             hits = logits.argmax(1).numpy() == labels
             expected[kind or "plain"] = hits.mean()
     assert len(set(expected.values())) == 3
-    assert plain_airbench96.accuracy_by_views(
+    assert plain.accuracy_by_views(
         net, torch.tensor(images), torch.tensor(labels)
     ) == pytest.approx(expected, abs=0.005)
