@@ -104,6 +104,24 @@ def test_weights_that_do_not_fit():
         Airbench.from_preset("airbench94_muon", widths=(64, 256, 512))
 
 
+def test_pieces(tmp_path, monkeypatch):
+    """A file over 10 MB is stored in pieces, joined by name."""
+    folder = pathlib.Path(presets.__file__).parent
+    shutil.copy(folder / "airbench94_muon.json", tmp_path)
+    content = (folder / "airbench94_muon.keras").read_bytes()
+    expected = recipes.load("airbench94_muon")
+    (tmp_path / "airbench94_muon.keras.0").write_bytes(content[:-1000])
+    (tmp_path / "airbench94_muon.keras.1").write_bytes(content[-1000:])
+    monkeypatch.setattr(presets, "_FOLDER", tmp_path)
+    same_weights(recipes.load("airbench94_muon"), expected)
+
+
+def test_sizes():
+    for path in pathlib.Path(presets.__file__).parent.iterdir():
+        if path.is_file():
+            assert path.stat().st_size <= 10_000_000, path
+
+
 def test_a_damaged_file(tmp_path, monkeypatch):
     folder = pathlib.Path(presets.__file__).parent
     for ending in ("json", "keras"):

@@ -2,8 +2,9 @@
 
     python examples/measure/make_preset.py runs/airbench94_muon 8
 
-Writes NAME.keras, in float16 if it were over 10 MB in float32, and NAME.json,
-with the accuracy of the run and that of the file, computed in float32.
+Writes NAME.keras, in float16 if it were over 10 MB in float32, in pieces
+(NAME.keras.0, NAME.keras.1) if it is over 10 MB still; and NAME.json, with the
+accuracy of the run and that of the file, computed in float32.
 """
 
 import argparse
@@ -46,19 +47,20 @@ def main():
         )
     source = args.folder / f"seed-{args.seed}.keras"
     run = json.loads(source.with_suffix(".json").read_text())
-    target = pathlib.Path(presets.__file__).with_name(
-        f"{settings['recipe']}.keras"
-    )
     model = keras.saving.load_model(source, compile=False)
     if source.stat().st_size > MOST_BYTES:
         model = copy(model, dtype="float16")
+    folder = pathlib.Path(presets.__file__).parent
+    target = folder / f"{settings['recipe']}.keras"
+    for old in folder.glob(f"{target.name}*"):
+        old.unlink()
     model.save(target)
-    if target.stat().st_size > MOST_BYTES:
+    content = target.read_bytes()
+    if len(content) > MOST_BYTES:
         target.unlink()
-        raise SystemExit(
-            f"A preset must be of at most {MOST_BYTES:,} bytes in float16. "
-            f"Received: {source}"
-        )
+        for number, start in enumerate(range(0, len(content), MOST_BYTES)):
+            piece = content[start : start + MOST_BYTES]
+            target.with_suffix(f".keras.{number}").write_bytes(piece)
     _, test = datasets.load_cifar10(args.data)
     trained = datetime.date.fromtimestamp(source.stat().st_mtime)
     facts = {
@@ -77,7 +79,7 @@ def main():
         "versions": {"keras_davidnet": settings["version"], **run["versions"]},
         "hardware": run["hardware"],
         "trained": trained.isoformat(),
-        "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
+        "sha256": hashlib.sha256(content).hexdigest(),
     }
     write(target.with_suffix(".json"), facts)
     print(json.dumps(facts["accuracy"], indent=1))

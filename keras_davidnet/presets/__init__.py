@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pathlib
+import tempfile
 
 import keras
 
@@ -46,7 +47,7 @@ def load(name: str) -> keras.Model:
         The net in float32, not compiled.
 
     Raises:
-        ValueError: If there is no net of that name, or its file is damaged.
+        ValueError: If there is no net of that name, or a file is damaged.
 
     Example:
 
@@ -56,14 +57,19 @@ def load(name: str) -> keras.Model:
     ```
     """
     expected = facts(name)["sha256"]
-    path = _FOLDER / f"{name}.keras"
-    received = hashlib.sha256(path.read_bytes()).hexdigest()
+    # A file over 10 MB is stored in pieces.
+    pieces = sorted(_FOLDER.glob(f"{name}.keras*"))
+    content = b"".join(piece.read_bytes() for piece in pieces)
+    received = hashlib.sha256(content).hexdigest()
     if received != expected:
         raise ValueError(
             "The file of a trained net is damaged; install the package anew. "
-            f"Expected: SHA-256 {expected}. Received: {received} ({path})"
+            f"Expected: SHA-256 {expected}. Received: {received} ({pieces})"
         )
-    model = keras.saving.load_model(path, compile=False)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, f"{name}.keras")
+        path.write_bytes(content)
+        model = keras.saving.load_model(path, compile=False)
     if model.dtype_policy.name == "float32":
         return model
     # What is larger is stored in float16.
