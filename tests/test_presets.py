@@ -80,9 +80,10 @@ def test_an_unknown_name_gives_those_that_exist(load):
         load("no")
 
 
-def test_another_head():
-    net = Airbench.from_preset("airbench94_muon")
-    other = Airbench.from_preset("airbench94_muon", num_classes=4)
+@each
+def test_another_head(name):
+    net = recipes.load(name)
+    other = type(net).from_preset(name, num_classes=4)
     assert other.compute_output_shape((1, 32, 32, 3)) == (1, 4)
     for layer, source in zip(other.body, net.body, strict=True):
         same_weights(layer, source)

@@ -135,7 +135,7 @@ def facts(name: str) -> str:
     hardware = facts["hardware"]
     versions = ", ".join(f"{k} {v}" for k, v in facts["versions"].items())
     lines = [
-        f"Run: `{facts['command']}`, the only run with this seed",
+        f"Run: `{facts['command']}`, the only run of this command",
         f"Trained on {facts['trained']} on {facts['backend']} on "
         f"{hardware['cores']} cores of an {hardware['processor']}; {versions}",
         f"SHA-256 of the file: `{facts['sha256']}`",
