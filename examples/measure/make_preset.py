@@ -47,6 +47,7 @@ def main():
         )
     source = args.folder / f"seed-{args.seed}.keras"
     run = json.loads(source.with_suffix(".json").read_text())
+    _, test = datasets.load_cifar10(args.data)
     model = keras.saving.load_model(source, compile=False)
     if source.stat().st_size > MOST_BYTES:
         model = copy(model, dtype="float16")
@@ -61,7 +62,6 @@ def main():
         for number, start in enumerate(range(0, len(content), MOST_BYTES)):
             piece = content[start : start + MOST_BYTES]
             target.with_suffix(f".keras.{number}").write_bytes(piece)
-    _, test = datasets.load_cifar10(args.data)
     trained = datetime.date.fromtimestamp(source.stat().st_mtime)
     facts = {
         "recipe": settings["recipe"],

@@ -64,7 +64,8 @@ def load(name: str) -> keras.Model:
     if received != expected:
         raise ValueError(
             "The file of a trained net is damaged; install the package anew. "
-            f"Expected: SHA-256 {expected}. Received: {received} ({pieces})"
+            f"Expected: SHA-256 {expected}. Received: {received} "
+            f"({', '.join(map(str, pieces))})"
         )
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, f"{name}.keras")
