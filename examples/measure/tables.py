@@ -241,6 +241,7 @@ def pages() -> dict[pathlib.Path, str]:
             for source, names in (
                 ("docs/results/cpu94.md", ["cpu94"]),
                 ("docs/results/airbench94-muon.md", ["airbench94_muon"]),
+                ("docs/results/airbench94.md", ["airbench94"]),
                 ("docs/results/davidnet.md", ["davidnet", "davidnet_tf"]),
                 ("docs/results/gpu-h200.md", ["davidnet"]),
             )
