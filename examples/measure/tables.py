@@ -236,19 +236,13 @@ def pages() -> dict[pathlib.Path, str]:
             for name in presets.names()
         },
         "docs/speed.md": {"speed": speed()},
-        **{
-            source: {name: seeds(name, source) for name in names}
-            for source, names in (
-                ("docs/results/cpu94.md", ["cpu94"]),
-                ("docs/results/airbench94-muon.md", ["airbench94_muon"]),
-                ("docs/results/airbench94.md", ["airbench94"]),
-                ("docs/results/davidnet.md", ["davidnet", "davidnet_tf"]),
-                ("docs/results/gpu-h200.md", ["davidnet"]),
-            )
-        },
         "docs/results/benchmark-cpu.md": {"benchmark": benchmark()},
         "docs/results/ablations.md": {"ablations": ablations()},
     }
+    for name in recipes.names():
+        for result in recipes.get(name).measured:
+            tables = contents.setdefault(result.source, {})
+            tables[name] = seeds(name, result.source)
     pages = {}
     for name, tables in contents.items():
         path = ROOT / name
