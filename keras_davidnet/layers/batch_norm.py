@@ -10,8 +10,7 @@ if BACKEND == "tensorflow":
     def synchronized() -> bool:
         return tf.distribute.get_strategy().num_replicas_in_sync > 1
 
-    def normalize(inputs, gamma, beta, epsilon):
-        """The outputs, and the mean and variance of each channel."""
+    def kernel(inputs, gamma, beta, epsilon):
         channels = inputs.shape[-1]
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
@@ -32,8 +31,7 @@ elif BACKEND == "torch":
     def synchronized() -> bool:
         return False
 
-    def normalize(inputs, gamma, beta, epsilon):
-        """The outputs, and the mean and variance of each channel."""
+    def kernel(inputs, gamma, beta, epsilon):
         mean, variance = torch.zeros(
             (2, inputs.shape[-1]), device=inputs.device
         )
@@ -56,6 +54,28 @@ elif BACKEND == "torch":
         return outputs.permute(0, 2, 3, 1), mean, variance
 
 
+def fusible(layer, input_shape) -> bool:
+    """Whether the kernel can be that of a batch normalization."""
+    return (
+        BACKEND != "jax"
+        and len(input_shape) == 4
+        and layer.axis in (-1, 3)
+        and layer.variable_dtype == "float32"
+        and not layer.synchronized
+        and not layer.renorm
+    )
+
+
+def normalize(layer, inputs):
+    """The outputs, and the mean and variance of each channel."""
+    return kernel(
+        inputs,
+        ops.convert_to_tensor(layer.gamma) if layer.scale else None,
+        ops.convert_to_tensor(layer.beta) if layer.center else None,
+        layer.epsilon,
+    )
+
+
 @keras.saving.register_keras_serializable("keras_davidnet")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Keras's layer; TensorFlow and torch train it on images in one kernel.
@@ -76,25 +96,14 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         def build(self, input_shape):
             super().build(input_shape)
             self.synchronized = synchronized()
-            self._fusible = (
-                len(input_shape) == 4
-                and self.axis in (-1, 3)
-                and self.variable_dtype == "float32"
-                and not self.synchronized
-                and not self.renorm
-            )
+            self._fusible = fusible(self, input_shape)
 
         def call(self, inputs, training=None, mask=None):
             if not (
                 training and self.trainable and self._fusible and mask is None
             ):
                 return super().call(inputs, training=training, mask=mask)
-            outputs, mean, variance = normalize(
-                inputs,
-                ops.convert_to_tensor(self.gamma) if self.scale else None,
-                ops.convert_to_tensor(self.beta) if self.center else None,
-                self.epsilon,
-            )
+            outputs, mean, variance = normalize(self, inputs)
             for moving, batch in (
                 (self.moving_mean, mean),
                 (self.moving_variance, variance),

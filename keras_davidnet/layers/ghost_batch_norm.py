@@ -10,6 +10,20 @@ from keras_davidnet._checks import (
     check_momentum,
     check_not_negative,
 )
+from keras_davidnet.layers.batch_norm import BACKEND, fusible, normalize
+
+if BACKEND == "tensorflow":
+    import tensorflow as tf
+
+    def kernel_is_faster() -> bool:
+        # A GPU has XLA, which fuses the operations itself.
+        return not tf.config.list_physical_devices("GPU")
+
+else:
+
+    def kernel_is_faster() -> bool:
+        # On torch both take about the same time, on JAX there is none.
+        return False
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -75,6 +89,10 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
         )
         self.groups = check_count("groups", groups)
 
+    def build(self, input_shape):
+        super().build(input_shape)
+        self._fusible = fusible(self, input_shape) and kernel_is_faster()
+
     def call(self, inputs, training=None, mask=None):
         if not (training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
@@ -89,32 +107,55 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
                 f"groups={self.groups}; drop the last batch if it is smaller. "
                 f"Received: inputs of shape {tuple(inputs.shape)}"
             )
-        # As Keras: 16 bits are too few for sums over images.
-        dtype = keras.backend.result_type(inputs.dtype, "float32")
-        x = ops.reshape(ops.cast(inputs, dtype), (-1, self.groups, *shape))
-        # The axis of the channels has one more before it.
-        channels = self.axis % (len(shape) + 1) + 1
-        axes = [a for a in range(len(shape) + 2) if a not in (1, channels)]
-        mean, variance = ops.moments(x, axes, keepdims=True)
-        scale = ops.rsqrt(variance + self.epsilon)
-        aligned = [1] * (len(shape) + 2)
-        aligned[channels] = shape[channels - 2]
-        if self.scale:
-            scale *= ops.reshape(ops.cast(self.gamma, dtype), aligned)
-        outputs = (x - mean) * scale
-        if self.center:
-            outputs += ops.reshape(ops.cast(self.beta, dtype), aligned)
-        for moving, group in (
-            (self.moving_mean, mean),
-            (self.moving_variance, variance),
+        x = ops.reshape(inputs, (-1, self.groups, *shape))
+        normalize_groups = self._by_kernel if self._fusible else self._at_once
+        outputs, *statistics = normalize_groups(x)
+        for moving, now in zip(
+            (self.moving_mean, self.moving_variance), statistics, strict=True
         ):
-            now = ops.reshape(ops.mean(group, axis=1), moving.shape)
             moving.assign(
                 self.momentum * moving
                 + (1 - self.momentum) * ops.cast(now, moving.dtype)
             )
         outputs = ops.reshape(outputs, (-1, *shape))
         return ops.cast(outputs, self.compute_dtype)
+
+    def _by_kernel(self, x):
+        """The outputs, and the groups' mean mean and variance."""
+        outputs, means, variances = zip(
+            *(
+                normalize(self, part)
+                for part in ops.unstack(x, self.groups, axis=1)
+            ),
+            strict=True,
+        )
+        return (
+            ops.stack(outputs, axis=1),
+            sum(means) / self.groups,
+            sum(variances) / self.groups,
+        )
+
+    def _at_once(self, x):
+        """As `_by_kernel`, by operations on all groups."""
+        # As Keras: 16 bits are too few for sums over images.
+        x = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
+        # The axis of the channels has one more before it.
+        channels = self.axis % (len(x.shape) - 1) + 1
+        axes = [a for a in range(len(x.shape)) if a not in (1, channels)]
+        mean, variance = ops.moments(x, axes, keepdims=True)
+        scale = ops.rsqrt(variance + self.epsilon)
+        aligned = [1] * len(x.shape)
+        aligned[channels] = x.shape[channels]
+        if self.scale:
+            scale *= ops.reshape(ops.cast(self.gamma, x.dtype), aligned)
+        outputs = (x - mean) * scale
+        if self.center:
+            outputs += ops.reshape(ops.cast(self.beta, x.dtype), aligned)
+        statistics = (
+            ops.reshape(ops.mean(values, axis=1), aligned[channels])
+            for values in (mean, variance)
+        )
+        return outputs, *statistics
 
     def get_config(self) -> dict:
         return {**super().get_config(), "groups": self.groups}
