@@ -337,6 +337,37 @@ def test_ghost_statistics(rng, groups, shape, axis, scale):
     )
 
 
+@pytest.mark.parametrize("scale", [False, True])
+def test_gradients_of_ghost_norm(rng, scale):
+    images = rng.normal(2, 3, (8, 5, 6, 3))
+    # Of the outputs times these, summed: a gradient with no symmetry.
+    factors = rng.normal(size=images.shape)
+    # What comes before shows the gradient of the inputs.
+    dense = keras.layers.Dense(3, use_bias=False)
+    norm = GhostBatchNormalization(4, scale=scale)
+    model = keras.Sequential([keras.Input(images.shape[1:]), dense, norm])
+    gamma, beta = rng.uniform(0.5, 2, (2, 3))
+    norm.set_weights(
+        [*([gamma] if scale else []), beta, np.zeros(3), np.ones(3)]
+    )
+    model.compile(keras.optimizers.SGD(1.0), lambda y, x: keras.ops.sum(y * x))
+    before = [w.numpy().copy() for w in model.trainable_variables]
+    model.train_on_batch(images.astype("float32"), factors.astype("float32"))
+    after = [w.numpy() for w in model.trainable_variables]
+
+    theirs = [torch.tensor(w, dtype=torch.float64) for w in before]
+    for tensor in theirs:
+        tensor.requires_grad_()
+    kernel, *scales, bias = theirs
+    x = (torch.tensor(images) @ kernel).permute(0, 3, 1, 2)
+    y = pytorch_bag_of_tricks.GhostBatchNorm(3, 4).double()(x)
+    y = y.permute(0, 2, 3, 1) * (scales[0] if scale else 1) + bias
+    (y * torch.tensor(factors)).sum().backward()
+    for b, a, tensor in zip(before, after, theirs, strict=True):
+        step = tensor.grad.numpy()
+        np.testing.assert_allclose(b - a, step, atol=2e-5 * abs(step).max())
+
+
 def test_ghost_norm_computes_in_float32(rng):
     x = rng.normal(100, 1, (32, 8, 8, 2)).astype("float32")
     layer = GhostBatchNormalization(
@@ -394,6 +425,18 @@ def test_a_block_in_a_functional_model(rng):
     model = keras.Model(images, x)
     outputs = model(rng.normal(size=(4, 9, 9, 3)))
     assert tuple(outputs.shape) == (4, 4, 4, 4)
+
+
+def test_ghost_norm_of_images_of_any_size(rng):
+    images = keras.Input((None, None, 3))
+    outputs = GhostBatchNormalization(4)(images)
+    assert outputs.shape == (None, None, None, 3)
+    model = keras.Model(images, outputs)
+    for size in (5, 6):
+        x = rng.normal(size=(8, size, 7, 3)).astype("float32")
+        expected, *_ = ghost_norm(x, 4, -1, 1, 0)
+        outputs = keras.ops.convert_to_numpy(model(x, training=True))
+        np.testing.assert_allclose(outputs, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("alpha", [0.075, 0.3, 1.0])

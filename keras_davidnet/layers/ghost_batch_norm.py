@@ -100,14 +100,15 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
             raise ValueError(
                 f"A batch in groups cannot have a mask. Received: mask={mask!r}"
             )
-        batch, *shape = inputs.shape
+        batch = inputs.shape[0]
         if batch is not None and batch % self.groups:
             raise ValueError(
                 "The batch size in training must be a multiple of "
                 f"groups={self.groups}; drop the last batch if it is smaller. "
                 f"Received: inputs of shape {tuple(inputs.shape)}"
             )
-        x = ops.reshape(inputs, (-1, self.groups, *shape))
+        shape = ops.shape(inputs)
+        x = ops.reshape(inputs, (-1, self.groups, *shape[1:]))
         normalize_groups = self._by_kernel if self._fusible else self._at_once
         outputs, *statistics = normalize_groups(x)
         for moving, now in zip(
@@ -117,7 +118,7 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
                 self.momentum * moving
                 + (1 - self.momentum) * ops.cast(now, moving.dtype)
             )
-        outputs = ops.reshape(outputs, (-1, *shape))
+        outputs = ops.reshape(outputs, shape)
         return ops.cast(outputs, self.compute_dtype)
 
     def _by_kernel(self, x):
@@ -146,11 +147,14 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
         scale = ops.rsqrt(variance + self.epsilon)
         aligned = [1] * len(x.shape)
         aligned[channels] = x.shape[channels]
+        # Not in place: torch's gradient needs what was there.
         if self.scale:
-            scale *= ops.reshape(ops.cast(self.gamma, x.dtype), aligned)
+            scale = scale * ops.reshape(ops.cast(self.gamma, x.dtype), aligned)
         outputs = (x - mean) * scale
         if self.center:
-            outputs += ops.reshape(ops.cast(self.beta, x.dtype), aligned)
+            outputs = outputs + ops.reshape(
+                ops.cast(self.beta, x.dtype), aligned
+            )
         statistics = (
             ops.reshape(ops.mean(values, axis=1), aligned[channels])
             for values in (mean, variance)
