@@ -55,7 +55,7 @@ elif BACKEND == "torch":
 
 
 def fusible(layer, input_shape) -> bool:
-    """Whether the kernel can be that of a batch normalization."""
+    """Whether the kernel computes what the layer does."""
     return (
         BACKEND != "jax"
         and len(input_shape) == 4
@@ -74,6 +74,18 @@ def normalize(layer, inputs):
         ops.convert_to_tensor(layer.beta) if layer.center else None,
         layer.epsilon,
     )
+
+
+def move_statistics(layer, mean, variance):
+    """Moves the moving statistics towards those of a batch."""
+    for moving, batch in (
+        (layer.moving_mean, mean),
+        (layer.moving_variance, variance),
+    ):
+        moving.assign(
+            layer.momentum * moving
+            + (1 - layer.momentum) * ops.cast(batch, moving.dtype)
+        )
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -104,11 +116,5 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             ):
                 return super().call(inputs, training=training, mask=mask)
             outputs, mean, variance = normalize(self, inputs)
-            for moving, batch in (
-                (self.moving_mean, mean),
-                (self.moving_variance, variance),
-            ):
-                moving.assign(
-                    self.momentum * moving + (1 - self.momentum) * batch
-                )
+            move_statistics(self, mean, variance)
             return outputs

@@ -10,7 +10,12 @@ from keras_davidnet._checks import (
     check_momentum,
     check_not_negative,
 )
-from keras_davidnet.layers.batch_norm import BACKEND, fusible, normalize
+from keras_davidnet.layers.batch_norm import (
+    BACKEND,
+    fusible,
+    move_statistics,
+    normalize,
+)
 
 if BACKEND == "tensorflow":
     import tensorflow as tf
@@ -110,19 +115,13 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
         shape = ops.shape(inputs)
         x = ops.reshape(inputs, (-1, self.groups, *shape[1:]))
         normalize_groups = self._by_kernel if self._fusible else self._at_once
-        outputs, *statistics = normalize_groups(x)
-        for moving, now in zip(
-            (self.moving_mean, self.moving_variance), statistics, strict=True
-        ):
-            moving.assign(
-                self.momentum * moving
-                + (1 - self.momentum) * ops.cast(now, moving.dtype)
-            )
+        outputs, mean, variance = normalize_groups(x)
+        move_statistics(self, mean, variance)
         outputs = ops.reshape(outputs, shape)
         return ops.cast(outputs, self.compute_dtype)
 
     def _by_kernel(self, x):
-        """The outputs, and the groups' mean mean and variance."""
+        """The outputs, and mean and variance, averaged over the groups."""
         outputs, means, variances = zip(
             *(
                 normalize(self, part)
