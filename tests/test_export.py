@@ -102,12 +102,17 @@ def test_saved_model_served_without_this_package(net, images, tmp_path):
 )
 @needs("ai_edge_litert")
 def test_litert(net, images, tmp_path):
+    check(litert(net, tmp_path), net, images)
+
+
+def litert(net, folder):
+    """A function that calls the exported net."""
     from ai_edge_litert.interpreter import Interpreter
 
-    net.export(tmp_path / "net.tflite", format="litert", verbose=False)
-    interpreter = Interpreter(str(tmp_path / "net.tflite"))
-    serve = interpreter.get_signature_runner("serving_default")
-    check(lambda x: serve(images=x)["output_0"], net, images)
+    path = folder / "net.tflite"
+    net.export(path, format="litert", verbose=False)
+    serve = Interpreter(str(path)).get_signature_runner("serving_default")
+    return lambda x: serve(images=x)["output_0"]
 
 
 # Keras's patch of tf2onnx, and tf2onnx itself, under NumPy 2.
@@ -122,11 +127,46 @@ def test_litert(net, images, tmp_path):
 )
 @needs("onnxruntime", "onnx" if BACKEND == "torch" else "tf2onnx")
 def test_onnx(net, images, tmp_path):
+    check(onnx(net, tmp_path), net, images)
+
+
+def onnx(net, folder):
+    """A function that calls the exported net."""
     import onnxruntime
 
-    net.export(tmp_path / "net.onnx", format="onnx", verbose=False)
-    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
-    check(lambda x: session.run(None, {"images": x})[0], net, images)
+    path = folder / "net.onnx"
+    net.export(path, format="onnx", verbose=False)
+    session = onnxruntime.InferenceSession(path)
+    return lambda x: session.run(None, {"images": x})[0]
+
+
+@pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")
+@pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="Keras converts to LiteRT on TensorFlow"
+)
+@needs("ai_edge_litert", "onnxruntime", "tf2onnx")
+# Their activations are GELU and CELU.
+@pytest.mark.parametrize(
+    "name, size",
+    [
+        ("airbench96", {"widths": (8, 8, 8)}),
+        ("bag_of_tricks", {"width": 8}),
+    ],
+)
+def test_the_other_nets(name, size, images, tmp_path):
+    recipe = recipes.get(name).replace(input_shape=(16, 24, 3), **size)
+    net = recipe.replace(dtype="mixed_bfloat16").model()
+    net.adapt(images)
+    float32 = recipe.replace(dtype="float32").model()
+    float32.set_weights(net.get_weights())
+    expected = float32.predict(images, verbose=0)
+    for export in litert, onnx:
+        np.testing.assert_allclose(
+            export(net, tmp_path)(images),
+            expected,
+            rtol=0,
+            atol=1e-4 * expected.std(),
+        )
 
 
 class Noise(keras.layers.Layer):

@@ -383,6 +383,23 @@ def test_gradients_of_fused_batch_normalization(rng, scale, center):
         )
 
 
+def test_gradients_through_a_frozen_fused_batch_normalization(rng):
+    images, factors = rng.normal(size=(2, 4, 5, 6, 3)).astype("float32")
+    conv = keras.layers.Conv2D(3, 1, use_bias=False)
+    bn = FusedBatchNormalization(epsilon=0.1)
+    model = keras.Sequential([keras.Input(images.shape[1:]), conv, bn])
+    gamma, _, _, variance = scrambled(bn, rng).get_weights()
+    factor = factors * gamma / np.sqrt(variance + 0.1)
+    bn.trainable = False
+    model.compile(keras.optimizers.SGD(1.0), lambda y, x: keras.ops.sum(y * x))
+    (kernel,) = [w.copy() for w in conv.get_weights()]
+    model.train_on_batch(images, factors)
+    expected = np.einsum("bhwi,bhwo->io", images, factor)
+    np.testing.assert_allclose(
+        (kernel - conv.get_weights()[0])[0, 0], expected, rtol=0, atol=1e-4
+    )
+
+
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("window", [2, (3, 1)])
 def test_fast_max_pooling_and_its_gradient(rng, dtype, window):

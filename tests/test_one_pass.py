@@ -1,4 +1,4 @@
-"""GELU, SiLU and CELU as they are trained, against their formulas."""
+"""GELU, SiLU and CELU, trained and inferred, against their formulas."""
 
 import math
 
@@ -57,14 +57,16 @@ def test_values_and_gradients(kind, policy, tolerance):
     x = np.linspace(-4, 4, 65, dtype="float32")[None]  # exact in 16 bits
     values, slopes = formula(x)
     layer, offsets = make(policy), Offsets(dtype=policy)
-    outputs = layer(x, training=True)
-    assert keras.backend.standardize_dtype(outputs.dtype) == layer.compute_dtype
-    np.testing.assert_allclose(
-        keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32")),
-        values,
-        rtol=tolerance,
-        atol=tolerance,
-    )
+    for training in True, False:
+        outputs = layer(x, training=training)
+        dtype = keras.backend.standardize_dtype(outputs.dtype)
+        assert dtype == layer.compute_dtype
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32")),
+            values,
+            rtol=tolerance,
+            atol=tolerance,
+        )
     # A step of plain SGD on the sum takes off the gradient.
     model = keras.Sequential([offsets, layer])
     model.build(x.shape)

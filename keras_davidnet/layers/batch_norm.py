@@ -25,6 +25,17 @@ if BACKEND == "tensorflow":
         n = tf.cast(tf.size(inputs) // channels, variance.dtype)
         return outputs, mean, variance * (n - 1) / n
 
+    def inference_kernel(inputs, gamma, beta, mean, variance, epsilon):
+        return tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=tf.ones_like(mean) if gamma is None else gamma,
+            offset=tf.zeros_like(mean) if beta is None else beta,
+            mean=mean,
+            variance=variance,
+            epsilon=epsilon,
+            is_training=False,
+        )[0]
+
 elif BACKEND == "torch":
     import torch
 
@@ -53,9 +64,23 @@ elif BACKEND == "torch":
         variance = variance * factor if factor else torch.zeros_like(mean)
         return outputs.permute(0, 2, 3, 1), mean, variance
 
+    def inference_kernel(inputs, gamma, beta, mean, variance, epsilon):
+        outputs = torch.batch_norm(
+            inputs.permute(0, 3, 1, 2),
+            gamma,
+            beta,
+            mean,
+            variance,
+            False,  # training
+            0.0,  # momentum: the statistics stay
+            epsilon,
+            True,  # cudnn_enabled
+        )
+        return outputs.permute(0, 2, 3, 1)
+
 
 def fusible(layer, input_shape) -> bool:
-    """Whether the kernel computes what the layer does."""
+    """Whether the kernels compute what the layer does."""
     return (
         BACKEND != "jax"
         and len(input_shape) == 4
@@ -69,10 +94,14 @@ def fusible(layer, input_shape) -> bool:
 def normalize(layer, inputs):
     """The outputs, and the mean and variance of each channel."""
     return kernel(
-        inputs,
+        ops.cast(inputs, layer.compute_dtype), *_affine(layer), layer.epsilon
+    )
+
+
+def _affine(layer):
+    return (
         ops.convert_to_tensor(layer.gamma) if layer.scale else None,
         ops.convert_to_tensor(layer.beta) if layer.center else None,
-        layer.epsilon,
     )
 
 
@@ -88,16 +117,35 @@ def move_statistics(layer, mean, variance):
         )
 
 
+class FastInference(keras.layers.BatchNormalization):
+    """Keras's layer; TensorFlow and torch infer images in one kernel."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self._fusible = fusible(self, input_shape)
+
+    def call(self, inputs, training=None, mask=None):
+        if not self._fusible or (training and self.trainable):
+            return super().call(inputs, training=training, mask=mask)
+        return inference_kernel(
+            ops.cast(inputs, self.compute_dtype),
+            *_affine(self),
+            ops.convert_to_tensor(self.moving_mean),
+            ops.convert_to_tensor(self.moving_variance),
+            self.epsilon,
+        )
+
+
 @keras.saving.register_keras_serializable("keras_davidnet")
-class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Keras's layer; TensorFlow and torch train it on images in one kernel.
+class FusedBatchNormalization(FastInference):
+    """Keras's layer; TensorFlow and torch compute it on images in one kernel.
 
     Keras puts batch normalization together out of simple operations, each of
     which passes over the images once.  On TensorFlow without XLA their
     gradients are added up in an order that the threads decide: the same seed
     then gives different last bits.  The fused kernel is faster and gives the
     same bits.  Numbers, weights and arguments are those of Keras's layer, which
-    it is on JAX, in inference, with a mask or renormalization, for inputs that
+    it is on JAX, with renormalization, in training with a mask, for inputs that
     are not images with the channels last, and where the weights are not
     float32.  Built under a `tf.distribute` strategy of several replicas it is
     Keras's synchronized layer: its statistics are those of the whole batch.
@@ -106,9 +154,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     if BACKEND != "jax":
 
         def build(self, input_shape):
-            super().build(input_shape)
             self.synchronized = synchronized()
-            self._fusible = fusible(self, input_shape)
+            super().build(input_shape)
 
         def call(self, inputs, training=None, mask=None):
             if not (

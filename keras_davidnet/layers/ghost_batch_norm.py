@@ -12,7 +12,7 @@ from keras_davidnet._checks import (
 )
 from keras_davidnet.layers.batch_norm import (
     BACKEND,
-    fusible,
+    FastInference,
     move_statistics,
     normalize,
 )
@@ -32,7 +32,7 @@ else:
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class GhostBatchNormalization(keras.layers.BatchNormalization):
+class GhostBatchNormalization(FastInference):
     """Batch normalization of each of `groups` parts of the batch by itself.
 
     In training, image `i` of the batch belongs to group `i % groups`, and each
@@ -94,10 +94,6 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
         )
         self.groups = check_count("groups", groups)
 
-    def build(self, input_shape):
-        super().build(input_shape)
-        self._fusible = fusible(self, input_shape) and kernel_is_faster()
-
     def call(self, inputs, training=None, mask=None):
         if not (training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
@@ -114,7 +110,8 @@ class GhostBatchNormalization(keras.layers.BatchNormalization):
             )
         shape = ops.shape(inputs)
         x = ops.reshape(inputs, (-1, self.groups, *shape[1:]))
-        normalize_groups = self._by_kernel if self._fusible else self._at_once
+        by_kernel = self._fusible and kernel_is_faster()
+        normalize_groups = self._by_kernel if by_kernel else self._at_once
         outputs, mean, variance = normalize_groups(x)
         move_statistics(self, mean, variance)
         outputs = ops.reshape(outputs, shape)

@@ -1,4 +1,4 @@
-"""Activations in one pass over memory, where TensorFlow makes many."""
+"""Activations in few passes over memory, where TensorFlow makes many."""
 
 import functools
 
@@ -7,16 +7,24 @@ import keras
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
+    def wide(x):
+        """In float32 at least: in 16 bits most operations are slower."""
+        return tf.cast(x, x.dtype if x.dtype.size > 2 else "float32")
+
+    def inferred_gelu(x):
+        """As PyTorch has it; ONNX lacks the `erfc` of TensorFlow's."""
+        inputs = wide(x)
+        outputs = 0.5 * inputs * (1 + tf.math.erf(0.5**0.5 * inputs))
+        return tf.cast(outputs, x.dtype)
+
     @functools.cache
     def one_pass(function, *arguments):
         """`function(x, *arguments)` of each element, for training.
 
         XLA compiles the values and the gradient, which it computes in float32
-        at least.  A step that XLA compiles as a whole is the same with it.
+        at least.  A step that XLA compiles as a whole is the same with it.  Not
+        for inference: what XLA compiles, other runtimes cannot take.
         """
-
-        def wide(x):
-            return tf.cast(x, x.dtype if x.dtype.size > 2 else "float32")
 
         @tf.function(jit_compile=True, autograph=False)
         def values(x):
@@ -43,6 +51,8 @@ else:
         """`function(x, *arguments)`, which these backends compute as it is."""
         return lambda x: function(x, *arguments)
 
+    inferred_gelu = keras.activations.gelu
+
 
 def activate(activation, inputs, training: bool):
     """The activation of the inputs, for a layer that may be training.
@@ -50,17 +60,17 @@ def activate(activation, inputs, training: bool):
     Others of Keras's activations are one operation of TensorFlow already, or
     are not in use in this package.
     """
-    if training and activation in (
-        keras.activations.gelu,
-        keras.activations.silu,
-    ):
+    gelu, silu = keras.activations.gelu, keras.activations.silu
+    if training and activation in (gelu, silu):
         activation = one_pass(activation)
+    elif activation is gelu:
+        activation = inferred_gelu
     return activation(inputs)
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
 class FastActivation(keras.layers.Activation):
-    """Keras's layer, which trains in one pass."""
+    """Keras's layer, of few passes."""
 
     def call(self, inputs, training=False):
         return activate(self.activation, inputs, training)
