@@ -211,6 +211,24 @@ def ablations() -> str:
     return report.table(head, rows)
 
 
+def against_pytorch(folder: pathlib.Path) -> str:
+    """Accuracy beside plain PyTorch's, a column for each run, in percent."""
+    columns = {}
+    for kind in ("keras_davidnet", "PyTorch"):
+        for file in sorted((folder / kind.lower()).glob("seed-*.json")):
+            run = json.loads(file.read_text())
+            tested = [run["accuracy"][views] for views in VIEWS.values()]
+            columns[f"{kind}, seed {run['seed']}"] = [
+                f"{100 * value:.2f}"
+                for value in [*run["history"]["accuracy"], *tested]
+            ]
+    count = len(next(iter(columns.values()))) - len(VIEWS)
+    names = [f"training, epoch {epoch + 1}" for epoch in range(count)]
+    names += [f"test, {views}" for views in VIEWS]
+    cells = zip(names, *columns.values(), strict=True)
+    return report.table(["accuracy", *columns], cells)
+
+
 def replaced(text: str, name: str, content: str) -> str:
     """The page with new content between the markers of that name."""
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
@@ -238,6 +256,9 @@ def pages() -> dict[pathlib.Path, str]:
         "docs/speed.md": {"speed": speed()},
         "docs/results/benchmark-cpu.md": {"benchmark": benchmark()},
         "docs/results/ablations.md": {"ablations": ablations()},
+        "docs/results/airbench96.md": {
+            "airbench96": against_pytorch(ROOT / "docs/results/airbench96")
+        },
     }
     for name in recipes.names():
         for result in recipes.get(name).measured:
