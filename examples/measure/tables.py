@@ -211,12 +211,11 @@ def ablations() -> str:
     return report.table(head, rows)
 
 
-def against_pytorch(folder: pathlib.Path) -> str:
+def against_pytorch(source: str) -> str:
     """Accuracy beside plain PyTorch's, a column for each run, in percent."""
     columns = {}
     for kind in ("keras_davidnet", "PyTorch"):
-        for file in sorted((folder / kind.lower()).glob("seed-*.json")):
-            run = json.loads(file.read_text())
+        for run in runs(kind.lower(), source):
             tested = [run["accuracy"][views] for views in VIEWS.values()]
             columns[f"{kind}, seed {run['seed']}"] = [
                 f"{100 * value:.2f}"
@@ -257,7 +256,7 @@ def pages() -> dict[pathlib.Path, str]:
         "docs/results/benchmark-cpu.md": {"benchmark": benchmark()},
         "docs/results/ablations.md": {"ablations": ablations()},
         "docs/results/airbench96.md": {
-            "airbench96": against_pytorch(ROOT / "docs/results/airbench96")
+            "airbench96": against_pytorch("docs/results/airbench96.md")
         },
     }
     for name in recipes.names():

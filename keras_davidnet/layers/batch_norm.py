@@ -10,31 +10,24 @@ if BACKEND == "tensorflow":
     def synchronized() -> bool:
         return tf.distribute.get_strategy().num_replicas_in_sync > 1
 
-    def kernel(inputs, gamma, beta, epsilon):
+    def kernel(inputs, gamma, beta, epsilon, statistics):
+        training = statistics is None
         channels = inputs.shape[-1]
+        mean, variance = ([], []) if training else statistics
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
             scale=tf.ones(channels) if gamma is None else gamma,
             offset=tf.zeros(channels) if beta is None else beta,
-            mean=[],
-            variance=[],
-            epsilon=epsilon,
-            is_training=True,
-        )
-        # The kernel's variance is the unbiased one; Keras keeps the biased.
-        n = tf.cast(tf.size(inputs) // channels, variance.dtype)
-        return outputs, mean, variance * (n - 1) / n
-
-    def inference_kernel(inputs, gamma, beta, mean, variance, epsilon):
-        return tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=tf.ones_like(mean) if gamma is None else gamma,
-            offset=tf.zeros_like(mean) if beta is None else beta,
             mean=mean,
             variance=variance,
             epsilon=epsilon,
-            is_training=False,
-        )[0]
+            is_training=training,
+        )
+        if training:
+            # The kernel's variance is the unbiased one; Keras keeps the biased.
+            n = tf.cast(tf.size(inputs) // channels, variance.dtype)
+            variance = variance * (n - 1) / n
+        return outputs, mean, variance
 
 elif BACKEND == "torch":
     import torch
@@ -42,9 +35,12 @@ elif BACKEND == "torch":
     def synchronized() -> bool:
         return False
 
-    def kernel(inputs, gamma, beta, epsilon):
-        mean, variance = torch.zeros(
-            (2, inputs.shape[-1]), device=inputs.device
+    def kernel(inputs, gamma, beta, epsilon, statistics):
+        training = statistics is None
+        mean, variance = (
+            torch.zeros((2, inputs.shape[-1]), device=inputs.device)
+            if training
+            else statistics
         )
         outputs = torch.batch_norm(
             # A view, which the kernel knows as channels last.
@@ -53,34 +49,21 @@ elif BACKEND == "torch":
             beta,
             mean,
             variance,
-            True,  # training
+            training,
             1.0,  # momentum: what is returned is this batch's
             epsilon,
             True,  # cudnn_enabled
         )
-        # As above; and that of a single value is 0 / 0.
-        n = inputs.numel() // inputs.shape[-1]
-        factor = (n - 1) / n
-        variance = variance * factor if factor else torch.zeros_like(mean)
+        if training:
+            # As above; and that of a single value is 0 / 0.
+            n = inputs.numel() // inputs.shape[-1]
+            factor = (n - 1) / n
+            variance = variance * factor if factor else torch.zeros_like(mean)
         return outputs.permute(0, 2, 3, 1), mean, variance
-
-    def inference_kernel(inputs, gamma, beta, mean, variance, epsilon):
-        outputs = torch.batch_norm(
-            inputs.permute(0, 3, 1, 2),
-            gamma,
-            beta,
-            mean,
-            variance,
-            False,  # training
-            0.0,  # momentum: the statistics stay
-            epsilon,
-            True,  # cudnn_enabled
-        )
-        return outputs.permute(0, 2, 3, 1)
 
 
 def fusible(layer, input_shape) -> bool:
-    """Whether the kernels compute what the layer does."""
+    """Whether the kernel computes what the layer does."""
     return (
         BACKEND != "jax"
         and len(input_shape) == 4
@@ -91,17 +74,17 @@ def fusible(layer, input_shape) -> bool:
     )
 
 
-def normalize(layer, inputs):
-    """The outputs, and the mean and variance of each channel."""
+def normalize(layer, inputs, statistics=None):
+    """The outputs, and the mean and variance of each channel.
+
+    These are the `statistics`, or without any those of the inputs.
+    """
     return kernel(
-        ops.cast(inputs, layer.compute_dtype), *_affine(layer), layer.epsilon
-    )
-
-
-def _affine(layer):
-    return (
+        ops.cast(inputs, layer.compute_dtype),
         ops.convert_to_tensor(layer.gamma) if layer.scale else None,
         ops.convert_to_tensor(layer.beta) if layer.center else None,
+        layer.epsilon,
+        statistics,
     )
 
 
@@ -127,13 +110,10 @@ class FastInference(keras.layers.BatchNormalization):
     def call(self, inputs, training=None, mask=None):
         if not self._fusible or (training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
-        return inference_kernel(
-            ops.cast(inputs, self.compute_dtype),
-            *_affine(self),
-            ops.convert_to_tensor(self.moving_mean),
-            ops.convert_to_tensor(self.moving_variance),
-            self.epsilon,
-        )
+        moving = self.moving_mean, self.moving_variance
+        statistics = tuple(map(ops.convert_to_tensor, moving))
+        outputs, *_ = normalize(self, inputs, statistics)
+        return outputs
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")

@@ -8,14 +8,21 @@ if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
     def wide(x):
-        """In float32 at least: in 16 bits most operations are slower."""
         return tf.cast(x, x.dtype if x.dtype.size > 2 else "float32")
 
+    def widened(function):
+        """In float32 at least: in 16 bits most operations are slower."""
+
+        @functools.wraps(function)
+        def call(x, *arguments):
+            return tf.cast(function(wide(x), *arguments), x.dtype)
+
+        return call
+
+    @widened
     def inferred_gelu(x):
         """As PyTorch has it; ONNX lacks the `erfc` of TensorFlow's."""
-        inputs = wide(x)
-        outputs = 0.5 * inputs * (1 + tf.math.erf(0.5**0.5 * inputs))
-        return tf.cast(outputs, x.dtype)
+        return 0.5 * x * (1 + tf.math.erf(0.5**0.5 * x))
 
     @functools.cache
     def one_pass(function, *arguments):
@@ -28,7 +35,7 @@ if keras.backend.backend() == "tensorflow":
 
         @tf.function(jit_compile=True, autograph=False)
         def values(x):
-            return tf.cast(function(wide(x), *arguments), x.dtype)
+            return widened(function)(x, *arguments)
 
         @tf.function(jit_compile=True, autograph=False)
         def gradients(x, upstream):
