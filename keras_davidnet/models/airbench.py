@@ -5,12 +5,11 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import check_count, plain
-from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
+from keras_davidnet._checks import check_count, to_python
 from keras_davidnet.layers import ConvGroup, WhiteningConv2D
-from keras_davidnet.layers.one_pass import FastActivation
-from keras_davidnet.models.airbench_optimizers import airbench_optimizer
-from keras_davidnet.models.whitened import Whitened
+from keras_davidnet.layers.fast_layers import FastActivation
+from keras_davidnet.models.image_classifier import ImageClassifier
+from keras_davidnet.optimizers import airbench_optimizer
 
 # PyTorch's default for the bias of such a convolution.
 _WHITENING_BIAS = keras.initializers.RandomUniform(-(12**-0.5), 12**-0.5)
@@ -19,7 +18,7 @@ _HEAD = keras.initializers.RandomUniform(-(3**0.5), 3**0.5)
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class Airbench(Whitened):
+class Airbench(ImageClassifier):
     """airbench's net, from raw images to logits.
 
     A `WhiteningConv2D` of 2x2 patches and its activation, then a `ConvGroup`
@@ -27,12 +26,10 @@ class Airbench(Whitened):
     and the logits times `logit_scale`.  With the default widths and 10 classes
     it has 1,971,640 weights, 288 of them frozen.  Call `adapt` before training.
 
-    Input: `(batch, height, width, channels)`, raw images in 0..255, uint8 or
-    float; the model normalises them itself.  Any height and width of at least
-    9 pixels will do.  Output: `(batch, num_classes)`, the logits; or, without
-    the top, the last group's feature map.  All defaults are airbench94_muon's.
+    All defaults are those of the recipe `airbench94_muon`.
 
     Args:
+        num_classes: Number of classes.
         widths: Number of filters of each of the three groups: `(64, 256, 256)`
             for 94%, `(128, 384, 384)` for 95%, `(128, 384, 512)` for 96%.
         residual: Whether each group has a third convolution and a sum, which
@@ -44,9 +41,15 @@ class Airbench(Whitened):
             within `sqrt(3)`.
         group_activation: Name or function of the groups' activation, as
             `ConvGroup` takes it; that after the whitening is GELU.
-        **kwargs: Arguments of `keras.Model`: `name`, `dtype`.
+        **kwargs: Arguments of `ImageClassifier`; here `augmentation` is
+            `"crop2"`, `logit_scale` 1 / 256, `label_smoothing` 0.2.
 
-    The other arguments are those of `ImageClassifier`.
+    Input shape:
+        `(batch, height, width, channels)`, raw images in 0..255, uint8 or
+        float, at least 9 pixels high and wide.
+
+    Output shape:
+        `(batch, num_classes)`; without the top the last group's feature map.
 
     Raises:
         ValueError: If an argument is out of its range; when training, if
@@ -67,7 +70,7 @@ class Airbench(Whitened):
     """
 
     # 9 pixels are 8 whitened ones, which three poolings halve to one.
-    smallest = 9
+    min_size = 9
     default_optimizer = staticmethod(airbench_optimizer)
 
     def __init__(
@@ -75,41 +78,31 @@ class Airbench(Whitened):
         num_classes: int = 10,
         widths: Sequence[int] = (64, 256, 256),
         residual: bool = False,
-        input_shape: tuple[int | None, int | None, int] = (32, 32, 3),
-        include_top: bool = True,
-        mean: tuple[float, ...] = CIFAR10_MEAN,
-        std: tuple[float, ...] = CIFAR10_STD,
-        augmentation: str | keras.layers.Layer | None = "crop2",
+        *,
         momentum: float = 0.6,
         whitening_bias_initializer: str | Callable = _WHITENING_BIAS,
         head_initializer: str | Callable = _HEAD,
-        logit_scale: float = 1 / 256,
-        label_smoothing: float = 0.2,
-        views: str | None = None,
         group_activation: str | Callable = "gelu",
         **kwargs: Any,
     ):
+        defaults = {
+            "augmentation": "crop2",
+            "logit_scale": 1 / 256,
+            "label_smoothing": 0.2,
+        }
         super().__init__(
             num_classes,
-            input_shape,
-            include_top,
-            mean,
-            std,
-            augmentation,
-            logit_scale,
-            label_smoothing,
-            views,
-            **kwargs,
+            head_initializer=head_initializer,
+            **{**defaults, **kwargs},
         )
-        widths = plain(widths)
+        widths = to_python(widths)
         if not isinstance(widths, list | tuple) or len(widths) != 3:
             raise ValueError(
                 "`widths` must be three numbers of filters. "
                 f"Received: widths={widths!r}"
             )
         self.widths = tuple(check_count("widths", width) for width in widths)
-        self.residual = plain(residual)
-        self.head_initializer = keras.initializers.get(head_initializer)
+        self.residual = to_python(residual)
         common = {"trainable": self.trainable, "dtype": self.dtype_policy}
         self.whiten = WhiteningConv2D(
             bias_initializer=whitening_bias_initializer,
@@ -132,23 +125,22 @@ class Airbench(Whitened):
             for index, width in enumerate(self.widths, 1)
         )
         self.momentum = self.group1.momentum
-        self.finish(self.head_initializer)
-
-    @property
-    def body(self):
-        groups = self.group1, self.group2, self.group3
-        return (self.whiten, self.activation, *groups)
+        self.body = [
+            self.whiten,
+            self.activation,
+            self.group1,
+            self.group2,
+            self.group3,
+        ]
 
     def get_config(self) -> dict:
-        serialize = keras.initializers.serialize
         return {
             **super().get_config(),
             "widths": self.widths,
             "residual": self.residual,
             "group_activation": self.group1.get_config()["activation"],
             "momentum": self.momentum,
-            "whitening_bias_initializer": serialize(
+            "whitening_bias_initializer": keras.initializers.serialize(
                 self.whitening_bias_initializer
             ),
-            "head_initializer": serialize(self.head_initializer),
         }

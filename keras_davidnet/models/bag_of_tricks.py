@@ -4,86 +4,14 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import (
-    check_count,
-    check_not_negative,
-    check_positive,
-)
-from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
-from keras_davidnet.initializers import PyTorchUniform
-from keras_davidnet.layers import (
-    GhostBatchNormalization,
-    GhostBlock,
-    WhiteningConv2D,
-)
-from keras_davidnet.models.whitened import Whitened
-from keras_davidnet.optimizers import (
-    CoupledSGD,
-    ExponentialAverage,
-    GroupedOptimizer,
-)
-from keras_davidnet.schedules import PiecewiseLinear
-
-
-def bag_of_tricks_optimizer(
-    steps_per_epoch: int = 97,
-    epochs: float = 10,
-    peak: float = 1.0,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
-    bias_factor: float = 64.0,
-) -> ExponentialAverage:
-    """Page's optimizer of 2019: Nesterov momentum, fast biases.
-
-    The rate rises from 0 to `peak` over the first fifth of the epochs, falls
-    to a tenth of it two epochs before the last ends, and stays there; in less
-    than ten epochs it stays for the last fifth of them.  As in the source the
-    first step is one step up the slope.  Biases have `bias_factor` times the
-    rate, and decay as much less.
-
-    Args:
-        steps_per_epoch: Number of batches per epoch; 97 of 512 for CIFAR-10.
-        epochs: Number of epochs; a step that is begun is made.
-        peak: The highest rate, for the mean loss over a batch.
-        momentum: Nesterov momentum, with the rate in the velocity.
-        weight_decay: Coupled decay of the kernels.
-        bias_factor: How many times the rate of the kernels the biases have.
-
-    Raises:
-        ValueError: If an argument is out of its range.
-    """
-    epochs = check_positive("epochs", epochs)
-    peak = check_not_negative("peak", peak)
-    weight_decay = check_not_negative("weight_decay", weight_decay)
-    bias_factor = check_positive("bias_factor", bias_factor)
-    flat = min(2, epochs / 5)
-
-    def sgd(factor, name):
-        rate = PiecewiseLinear.from_epochs(
-            [0, epochs / 5, epochs - flat],
-            [0.0, factor * peak, 0.1 * factor * peak],
-            steps_per_epoch,
-        )
-        return CoupledSGD(
-            # The source counts a step before it reads the schedule.
-            rate.shifted(-1),
-            momentum=momentum,
-            nesterov=True,
-            weight_decay=weight_decay / factor,
-            name=name,
-        )
-
-    return ExponentialAverage(
-        GroupedOptimizer(
-            sgd(1.0, "kernels"),
-            {".*/beta": sgd(bias_factor, "biases")},
-            name="bag_of_tricks",
-        )
-    )
+from keras_davidnet._checks import check_count, check_number
+from keras_davidnet.layers import GhostBlock, WhiteningConv2D
+from keras_davidnet.models.image_classifier import ImageClassifier
+from keras_davidnet.optimizers import bag_of_tricks_optimizer
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class WhitenedDavidNet(Whitened):
+class WhitenedDavidNet(ImageClassifier):
     """Page's bag-of-tricks net: DavidNet behind a whitening.
 
     A `WhiteningConv2D` of 3x3 patches, a 1x1 `GhostBlock` of `width` filters,
@@ -93,19 +21,24 @@ class WhitenedDavidNet(Whitened):
     classes it has 6,571,609 weights, 729 of them frozen.  Call `adapt`
     before training.
 
-    Input: `(batch, height, width, channels)`, raw images in 0..255, uint8 or
-    float; the model normalises them itself.  Any height and width of at least
-    8 pixels will do; in training a batch is a multiple of `groups`.  Output:
-    `(batch, num_classes)`, the logits; or, without the top, `(batch, height //
-    8, width // 8, 8 * width)`.  All defaults are the recipe's.
+    All defaults are those of the recipe `bag_of_tricks`.
 
     Args:
+        num_classes: Number of classes.
         width: Number of filters of the 1x1 convolution.
         groups: Groups of each `GhostBatchNormalization`.
         alpha: The alpha of each `CELU`.
-        **kwargs: Arguments of `keras.Model`: `name`, `dtype`.
+        **kwargs: Arguments of `ImageClassifier`; here `logit_scale` is 1 / 16
+            and `label_smoothing` 0.2.
 
-    The other arguments are those of `ImageClassifier`.
+    Input shape:
+        `(batch, height, width, channels)`, raw images in 0..255, uint8 or
+        float, at least 8 pixels high and wide; in training the batch is a
+        multiple of `groups`.
+
+    Output shape:
+        `(batch, num_classes)`; without the top `(batch, height // 8, width //
+        8, 8 * width)`.
 
     Raises:
         ValueError: If an argument is out of its range; when training, if
@@ -128,45 +61,24 @@ class WhitenedDavidNet(Whitened):
     """
 
     # Three poolings halve height and width to one pixel at least.
-    smallest = 8
-    adapts_on = 10000
-
-    @staticmethod
-    def default_optimizer(steps_per_epoch=97, epochs=10, batch_size=512):
-        # The rate is the same for every batch size.
-        return bag_of_tricks_optimizer(steps_per_epoch, epochs)
+    min_size = 8
+    num_adapt_images = 10000
+    default_optimizer = staticmethod(bag_of_tricks_optimizer)
 
     def __init__(
         self,
         num_classes: int = 10,
         width: int = 64,
-        input_shape: tuple[int | None, int | None, int] = (32, 32, 3),
-        include_top: bool = True,
-        mean: tuple[float, ...] = CIFAR10_MEAN,
-        std: tuple[float, ...] = CIFAR10_STD,
-        augmentation: str | keras.layers.Layer | None = "crop_flip",
+        *,
         groups: int = 16,
         alpha: float = 0.3,
-        logit_scale: float = 1 / 16,
-        label_smoothing: float = 0.2,
-        views: str | None = None,
         **kwargs: Any,
     ):
-        super().__init__(
-            num_classes,
-            input_shape,
-            include_top,
-            mean,
-            std,
-            augmentation,
-            logit_scale,
-            label_smoothing,
-            views,
-            **kwargs,
-        )
+        defaults = {"logit_scale": 1 / 16, "label_smoothing": 0.2}
+        super().__init__(num_classes, **{**defaults, **kwargs})
         self.width = check_count("width", width)
         self.groups = check_count("groups", groups)
-        self.alpha = check_positive("alpha", alpha)
+        self.alpha = check_number("alpha", alpha, gt=0)
         common = {"trainable": self.trainable, "dtype": self.dtype_policy}
         shared = {"groups": self.groups, "alpha": self.alpha, **common}
         self.whiten = WhiteningConv2D(
@@ -188,20 +100,19 @@ class WhitenedDavidNet(Whitened):
         self.layer3 = GhostBlock(
             8 * self.width, residual=True, name="layer3", **shared
         )
-        self.finish(PyTorchUniform())
-
-    @property
-    def body(self):
-        layers = self.layer1, self.layer2, self.layer3
-        return (self.whiten, self.prep, *layers)
+        self.body = [
+            self.whiten,
+            self.prep,
+            self.layer1,
+            self.layer2,
+            self.layer3,
+        ]
 
     @property
     def batch_multiple(self):
         # Frozen ones are as in inference.
-        divides = any(
-            isinstance(layer, GhostBatchNormalization) and layer.trainable
-            for layer in self._flatten_layers()
-        )
+        blocks = self.prep, self.layer1, self.layer2, self.layer3
+        divides = any(block.bn1.trainable for block in blocks)
         return self.groups if divides else 1
 
     def get_config(self) -> dict:

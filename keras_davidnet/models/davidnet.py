@@ -4,61 +4,10 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import (
-    check_count,
-    check_fraction,
-    check_not_negative,
-    check_positive,
-    check_warmup,
-)
-from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
-from keras_davidnet.initializers import PyTorchUniform
+from keras_davidnet._checks import check_count, check_number
 from keras_davidnet.layers import ConvBN, ResBlock
 from keras_davidnet.models.image_classifier import ImageClassifier
-from keras_davidnet.optimizers import PyTorchSGD
-from keras_davidnet.schedules import PiecewiseLinear, steps_in
-
-
-def davidnet_optimizer(
-    steps_per_epoch: int = 97,
-    epochs: float = 24,
-    peak: float = 0.4,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
-    warmup: float | None = None,
-) -> PyTorchSGD:
-    """DavidNet's optimizer: Nesterov momentum under a triangular rate.
-
-    The rate rises from 0 to `peak` over the first fifth of the epochs and falls
-    to 0 at the end of the last; it changes at every step.
-
-    Args:
-        steps_per_epoch: Batches per epoch; 97 of 512 for CIFAR-10.
-        epochs: Number of epochs; a step that is begun is made.
-        peak: The highest rate, for the mean loss over a batch.
-        momentum: Nesterov momentum.
-        weight_decay: Coupled decay of all weights.
-        warmup: Fraction of the steps in which the rate rises, in (0, 1); by
-            default `(epochs + 1) // 5` epochs.
-
-    Raises:
-        ValueError: If an argument is out of its range.
-    """
-    steps_per_epoch = check_count("steps_per_epoch", steps_per_epoch)
-    epochs = check_positive("epochs", epochs)
-    peak = check_not_negative("peak", peak)
-    if warmup is None:
-        # Fewer than four epochs have no whole one to warm up in.
-        peak_epoch = (epochs + 1) // 5 or epochs / 5
-    else:
-        peak_epoch = check_warmup("warmup", warmup) * epochs
-    steps = steps_in(epochs, steps_per_epoch)
-    rate = PiecewiseLinear(
-        [0, peak_epoch * steps_per_epoch, steps], [0.0, peak, 0.0]
-    )
-    return PyTorchSGD(
-        rate, momentum=momentum, nesterov=True, weight_decay=weight_decay
-    )
+from keras_davidnet.optimizers import davidnet_optimizer
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -72,24 +21,26 @@ class DavidNet(ImageClassifier):
     names are those of the published net: `prep`, `layer1`, `layer2`,
     `layer3`, `pool`, `linear`.
 
-    Input: `(batch, height, width, channels)`, raw images in 0..255, uint8 or
-    float; the model normalises them itself.  Any height and width of at least
-    8 pixels will do.  Output: `(batch, num_classes)`, the logits; or, without
-    the top, `(batch, height // 8, width // 8, 8 * width)`.
-
     In training, `augmentation` runs inside the compiled step.  `compile()`
-    without arguments is the recipe for CIFAR-10: cross entropy on sparse
-    labels, accuracy, and `recipes.davidnet_optimizer()`, 24 epochs of 97
+    without arguments is the recipe for CIFAR-10: cross entropy against sparse
+    labels, accuracy, and `optimizers.davidnet_optimizer()`, 24 epochs of 97
     batches of 512.  The logs of `fit` hold the rate of the last step as
     `learning_rate`.
 
     Args:
+        num_classes: Number of classes.
         width: Number of filters of the first convolution.
         dropout: Rate of the dropout in each `ConvBN`.
-        tta: `True` is the old name of `views="mirror"`.
-        **kwargs: Arguments of `keras.Model`: `name`, `dtype`.
+        **kwargs: Arguments of `ImageClassifier`, whose `logit_scale` is 0.125
+            here.
 
-    The other arguments are those of `ImageClassifier`.
+    Input shape:
+        `(batch, height, width, channels)`, raw images in 0..255, uint8 or
+        float, at least 8 pixels high and wide.
+
+    Output shape:
+        `(batch, num_classes)`; without the top `(batch, height // 8, width //
+        8, 8 * width)`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -106,65 +57,34 @@ class DavidNet(ImageClassifier):
     """
 
     # Three poolings halve height and width to one pixel at least.
-    smallest = 8
-
-    @staticmethod
-    def default_optimizer(steps_per_epoch=97, epochs=24, batch_size=512):
-        # The rate is the same for every batch size.
-        return davidnet_optimizer(steps_per_epoch, epochs)
+    min_size = 8
+    default_optimizer = staticmethod(davidnet_optimizer)
 
     def __init__(
         self,
         num_classes: int = 10,
         width: int = 64,
-        input_shape: tuple[int | None, int | None, int] = (32, 32, 3),
-        include_top: bool = True,
-        mean: tuple[float, ...] = CIFAR10_MEAN,
-        std: tuple[float, ...] = CIFAR10_STD,
-        augmentation: str | keras.layers.Layer | None = "crop_flip",
+        *,
         dropout: float = 0.05,
-        logit_scale: float = 0.125,
-        label_smoothing: float = 0.0,
-        tta: bool = False,
-        views: str | None = None,
         **kwargs: Any,
     ):
-        super().__init__(
-            num_classes,
-            input_shape,
-            include_top,
-            mean,
-            std,
-            augmentation,
-            logit_scale,
-            label_smoothing,
-            views or ("mirror" if tta else None),
-            **kwargs,
-        )
+        super().__init__(num_classes, **{"logit_scale": 0.125, **kwargs})
         self.width = check_count("width", width)
-        self.dropout = check_fraction("dropout", dropout)
-        shared = {
+        self.dropout = check_number("dropout", dropout, ge=0, lt=1)
+        common = {
             "dropout": self.dropout,
             "trainable": self.trainable,
             "dtype": self.dtype_policy,
         }
-        self.prep = ConvBN(self.width, name="prep", **shared)
+        self.prep = ConvBN(self.width, name="prep", **common)
         self.layer1 = ResBlock(
-            2 * self.width, residual=True, name="layer1", **shared
+            2 * self.width, residual=True, name="layer1", **common
         )
-        self.layer2 = ResBlock(4 * self.width, name="layer2", **shared)
+        self.layer2 = ResBlock(4 * self.width, name="layer2", **common)
         self.layer3 = ResBlock(
-            8 * self.width, residual=True, name="layer3", **shared
+            8 * self.width, residual=True, name="layer3", **common
         )
-        self.finish(PyTorchUniform())
-
-    @property
-    def body(self):
-        return (self.prep, self.layer1, self.layer2, self.layer3)
-
-    @property
-    def tta(self) -> bool:
-        return self.views is not None
+        self.body = [self.prep, self.layer1, self.layer2, self.layer3]
 
     def get_config(self) -> dict:
         return {

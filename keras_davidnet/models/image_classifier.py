@@ -1,51 +1,105 @@
-"""The shell that all nets of this family share, from raw images to logits."""
+"""The shell that all nets share, from raw images to a trained model."""
 
-from collections.abc import Callable
+import contextlib
+import functools
+import inspect
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_davidnet import presets
-from keras_davidnet._array_checks import check_images
-from keras_davidnet._checks import (
-    check_config,
-    check_count,
-    check_fraction,
-    check_image_shape,
-    check_not_negative,
-    check_numbers,
-    plain,
+from keras_davidnet import _backend, presets
+from keras_davidnet._array_checks import (
+    as_array,
+    check_finite,
+    check_images,
+    check_labels,
+    check_raw,
 )
-from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
-from keras_davidnet.initializers import clone_initializer
+from keras_davidnet._checks import (
+    check_count,
+    check_image_shape,
+    check_number,
+    check_numbers,
+    to_python,
+)
+from keras_davidnet.datasets import CIFAR10_MEAN, CIFAR10_STD, Batches
+from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.augmentation import get_augmentation
-from keras_davidnet.layers.part import Part, build_any, output_shape
-from keras_davidnet.models.built_when_made import BuiltWhenMade
-from keras_davidnet.models.classifier import Classifier, check_not_named
-from keras_davidnet.models.views import check_views, weighted_views
+from keras_davidnet.layers.composite import (
+    CompositeLayer,
+    build_any,
+    output_shape,
+)
+from keras_davidnet.losses import (
+    SmoothedCrossentropy,
+    check_takes_logits,
+    flat_labels,
+)
+from keras_davidnet.models.fit_callback import FitCallback, LastEpoch
+from keras_davidnet.models.resize import resize
+from keras_davidnet.models.test_time_augmentation import (
+    check_views,
+    weighted_views,
+)
+from keras_davidnet.optimizers.averaging import find_average
+from keras_davidnet.optimizers.default_rates import mark_rates, unmark_rates
+from keras_davidnet.optimizers.grouped import GroupedOptimizer, unwrap
 
 
-class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
-    """Normalisation, augmentation, a body, a head, views: the common shell.
+class _BuiltOnInit(type(keras.Model)):
+    """Builds a net when the constructors of its class and subclasses are done.
 
-    Raw images are normalised, augmented when training, passed through `body`,
-    pooled by their global maximum and mapped to logits by a linear layer
-    without bias.  Inference averages the logits over `views`.
+    Only a metaclass is called after the last of them.  Built there, a net has
+    its weights from the start and a subclass can still add layers.
+    """
 
-    A subclass sets `smallest` and `default_optimizer`, makes its layers after
-    `super().__init__()`, names them in `body`, and ends its constructor with
-    `self.finish(kernel_initializer)`.
+    # Pyright does not know that a model's type is a metaclass.
+    def __call__(cls, *args, **kwargs):  # pyright: ignore[reportSelfClsParameterName]
+        net = super().__call__(*args, **kwargs)
+        net.build(net.input_shape)
+        if not all(layer.built for layer in net.layers):
+            # Layers that a subclass calls in a `call` of its own.  If it cannot
+            # be traced, the first images build them, as in any model.
+            with contextlib.suppress(Exception):
+                keras.Operation.compute_output_spec(
+                    net, keras.KerasTensor(net.input_shape)
+                )
+        return net
+
+    @property
+    def __signature__(cls):
+        _, *arguments = inspect.signature(cls.__init__).parameters.values()
+        return inspect.Signature(arguments)
+
+
+class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
+    """Normalization, augmentation, a body, a head, views: the common shell.
+
+    Raw images are normalized, augmented when training, passed through the
+    layers of `body`, pooled by their global maximum and mapped to logits by a
+    linear layer without bias.  Inference averages the outputs over `views`.
+
+    A subclass sets `min_size` and `default_optimizer`, and its constructor
+    sets `self.body`, a list of layers.  The head, `pool` and `linear`, is made
+    when the constructor is done.
+
+    If the first layer of the body has a method `adapt`, as `WhiteningConv2D`,
+    call the model's `adapt` with training images before training.
 
     Args:
         num_classes: Number of classes, at least 2.
         input_shape: `(height, width, channels)` of the images; height and
             width may be None.
         include_top: Whether the pooling and the linear layer are there; a net
-            without them is a backbone and gives the feature map.
+            without them is a backbone and returns the feature map.
         mean: Per-channel mean of the training images scaled to [0, 1].
         std: Per-channel standard deviation, on the same scale.
-        augmentation: A layer that sees the normalised images when training;
+        augmentation: A layer that sees the normalized images when training;
             or words for one, such as `"crop_flip"`; or None.
         logit_scale: Factor on the logits.  It may be set later.
         label_smoothing: Smoothing of the default loss when training, in
@@ -53,14 +107,30 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         views: What inference averages: None for the image alone, `"mirror"`
             for it and its mirror image, `"mirror_translate"` for six views.  It
             may be set later.
+        head_initializer: Initializer of the linear layer.
+        classifier_activation: Name or function of the activation of the
+            scaled logits, such as `"softmax"`; None for logits.
         **kwargs: Arguments of `keras.Model`: `name`, `dtype`.
+
+    Input shape:
+        `(batch, height, width, channels)`, raw images in 0..255, uint8 or
+        float.
+
+    Output shape:
+        `(batch, num_classes)`; without the top the shape of the feature map.
 
     Raises:
         ValueError: If an argument is out of its range.
         TypeError: If `augmentation` is not of these.
     """
 
-    smallest = 1  # height and width of the images
+    min_size = 1  # height and width of the images
+    batch_multiple = 1  # of the batch size when training
+    num_adapt_images = 5000
+
+    body: Sequence[keras.layers.Layer]
+    default_optimizer: Callable[..., keras.optimizers.Optimizer]
+
     _training_size = None
 
     def __init__(
@@ -68,21 +138,23 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         num_classes: int = 10,
         input_shape: tuple[int | None, int | None, int] = (32, 32, 3),
         include_top: bool = True,
-        mean: tuple[float, ...] = CIFAR10_MEAN,
-        std: tuple[float, ...] = CIFAR10_STD,
+        mean: Sequence[float] = CIFAR10_MEAN,
+        std: Sequence[float] = CIFAR10_STD,
         augmentation: str | keras.layers.Layer | None = "crop_flip",
         logit_scale: float = 1.0,
         label_smoothing: float = 0.0,
         views: str | None = None,
+        head_initializer: str | Callable = PyTorchUniform,
+        classifier_activation: str | Callable | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.num_classes = check_count("num_classes", num_classes, 2)
+        self.num_classes = check_count("num_classes", num_classes, ge=2)
         self.image_shape = check_image_shape(
-            "input_shape", input_shape, self.smallest
+            "input_shape", input_shape, self.min_size
         )
         channels = self.image_shape[2]
-        self.include_top = plain(include_top)
+        self.include_top = to_python(include_top)
         self.mean = tuple(check_numbers("mean", mean))
         self.std = tuple(check_numbers("std", std))
         if not len(self.mean) == len(self.std) == channels:
@@ -93,93 +165,113 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         if min(self.std) <= 0:
             raise ValueError(f"`std` must be positive. Received: std={std}")
         self.logit_scale = logit_scale
-        self.label_smoothing = check_fraction(
-            "label_smoothing", label_smoothing
+        self.label_smoothing = check_number(
+            "label_smoothing", label_smoothing, ge=0, lt=1
         )
         self.views = views
+        self.head_initializer = head_initializer
+        self.classifier_activation = keras.activations.get(
+            classifier_activation
+        )
         # In float32: the 8 bits of a bfloat16 hold the pixels, but not their
-        # distance from the mean.
+        # distance from the mean.  Nested lists have the channels last whatever
+        # Keras's global data format is.
         self.normalization = keras.layers.Rescaling(
-            scale=[1 / (255 * s) for s in self.std],
-            offset=[-m / s for m, s in zip(self.mean, self.std, strict=True)],
+            scale=[[[1 / (255 * s) for s in self.std]]],
+            offset=[
+                [[-m / s for m, s in zip(self.mean, self.std, strict=True)]]
+            ],
             dtype="float32",
             name="normalization",
         )
         # A word stays a word in the config: its layers take the precision of
-        # whatever model is made from it.
+        # the model that is made from it.
         is_word = isinstance(augmentation, str)
         self._augmentation_word = augmentation if is_word else None
         self.augmentation = get_augmentation(
             augmentation, channels, self.dtype_policy
         )
 
-    def finish(self, kernel_initializer: str | Callable) -> None:
-        """Adds the head, as the last layers."""
+    # Building and calling
+
+    def build(self, input_shape):
+        if self.built:
+            return
+        self.normalization.build(input_shape)
+        if self.augmentation is not None:
+            # A symbolic call builds any layer, one without `build` included.
+            self.augmentation(keras.Input(input_shape[1:]), training=False)
+        shape = input_shape
+        for layer in self.body:
+            shape = build_any(layer, shape)
+        # Not in the constructor: its random seed comes after the body's.
+        self.head_initializer = keras.initializers.get(self.head_initializer)
         if self.include_top:
-            self.pool = keras.layers.GlobalMaxPooling2D(
-                data_format="channels_last",
-                dtype=self.dtype_policy,
-                name="pool",
-            )
-            self.linear = keras.layers.Dense(
-                self.num_classes,
-                use_bias=False,
-                kernel_initializer=clone_initializer(kernel_initializer),
-                trainable=self.trainable,
-                dtype=self.dtype_policy,
-                name="linear",
-            )
+            self._add_head()
+            build_any(self.linear, build_any(self.pool, shape))
 
-    @classmethod
-    def from_preset(cls, name: str, **changes: Any) -> "ImageClassifier":
-        """A trained net, or a net of other arguments with its weights.
-
-        Args:
-            name: One of `presets.names()`.
-            **changes: Arguments of the net to change.  With another
-                `num_classes` the head is new; with `include_top=False` there
-                is none, nor are there views.
-
-        Returns:
-            The net, not compiled; without changes as `presets.load` gives it.
-
-        Raises:
-            ValueError: If there is no trained net of that name, it is not one
-                of this class, or its weights do not fit the changed net.
-
-        Example:
-
-        ```python
-        backbone = Airbench.from_preset("airbench94_muon", include_top=False)
-        ```
-        """
-        trained = presets.load(name)
-        if not isinstance(trained, cls):
+    def _add_head(self):
+        if hasattr(self, "pool") or hasattr(self, "linear"):
             raise ValueError(
-                f"{cls.__name__}.from_preset needs the name of a trained "
-                f"{cls.__name__}. Received: {name!r}, which is of the class "
-                f"{type(trained).__name__}"
+                "`pool` and `linear` are the layers of the head: give yours "
+                f"another name. Received: a {type(self).__name__} with these "
+                "attributes"
             )
-        if not changes:
-            return trained
-        if not changes.get("include_top", True):
-            changes.setdefault("views", None)
-        net = type(trained).from_config({**trained.get_config(), **changes})
-        for layer, source in zip(net.body, trained.body, strict=True):
-            layer.set_weights(source.get_weights())
-        if net.include_top and net.num_classes == trained.num_classes:
-            net.linear.set_weights(trained.linear.get_weights())
-        return net
+        self.pool = keras.layers.GlobalMaxPooling2D(
+            data_format="channels_last", dtype=self.dtype_policy, name="pool"
+        )
+        self.linear = keras.layers.Dense(
+            self.num_classes,
+            use_bias=False,
+            kernel_initializer=clone_initializer(self.head_initializer),
+            trainable=self.trainable,
+            dtype=self.dtype_policy,
+            name="linear",
+        )
 
-    @property
-    def body(self) -> tuple[keras.layers.Layer, ...]:
-        """The layers between the normalised images and the pooling."""
-        raise NotImplementedError
+    def call(self, images, training=False):
+        if isinstance(images, dict):
+            raise ValueError(
+                "A batch must be a pair of images and labels, and not a dict; "
+                "tfds.load(..., as_supervised=True) returns pairs. "
+                f"Received: a dict with the keys {list(images)}"
+            )
+        check_images("images", images, self.image_shape[2], self.min_size)
+        x = self.normalization(images)
+        if training:
+            if self.augmentation is not None:
+                x = self.augmentation(x, training=True)
+            if self.training_size is not None:
+                x = resize(x, self.training_size)
+            return self._forward(x, training)
+        return sum(
+            weight * self._forward(view, training)
+            for weight, view in weighted_views(self.views, x)
+        )
+
+    def _forward(self, x, training):
+        for layer in self.body:
+            x = layer(x, training=training)
+        if not self.include_top:
+            return x
+        # Softmax and loss want float32 under any precision.
+        logits = ops.cast(self.linear(self.pool(x)), self.variable_dtype)
+        return self.classifier_activation(self.logit_scale * logits)
+
+    def compute_output_shape(self, input_shape):
+        if self.include_top:
+            return (input_shape[0], self.num_classes)
+        shape = input_shape
+        for layer in self.body:
+            shape = output_shape(layer, shape)
+        return shape
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
         """`(None, height, width, channels)`."""
         return (None, *self.image_shape)
+
+    # What may be set later is read when a step is traced.
 
     @property
     def views(self) -> str | None:
@@ -197,11 +289,11 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
 
     @logit_scale.setter
     def logit_scale(self, logit_scale):
-        self._logit_scale = check_not_negative("logit_scale", logit_scale)
+        self._logit_scale = check_number("logit_scale", logit_scale, ge=0)
         self._forget_steps()
 
     @property
-    def training_size(self) -> int | None:
+    def training_size(self):
         """What training scales images to; for `ProgressiveResizing` to set."""
         return self._training_size
 
@@ -212,7 +304,6 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
             self._forget_train_step()
 
     def _forget_steps(self):
-        """Traces the steps anew: they have old attributes in them."""
         self.test_function = self.predict_function = None
         self._forget_train_step()
 
@@ -221,59 +312,296 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         if self.train_function is not None:
             self.make_train_function(force=True)
 
-    def build(self, input_shape):
-        if self.built:
-            return
-        self.normalization.build(input_shape)
-        if self.augmentation is not None:
-            # A symbolic call builds any layer, one without `build` included.
-            self.augmentation(keras.Input(input_shape[1:]), training=False)
-        shape = input_shape
-        for layer in self.body:
-            shape = build_any(layer, shape)
-        if self.include_top:
-            build_any(self.linear, build_any(self.pool, shape))
+    # Training
 
-    def call(self, images, training=False):
-        check_not_named(images)
-        check_images("images", images, self.image_shape[2], self.smallest)
-        x = self.normalization(images)
-        if training:
-            if self.augmentation is not None:
-                x = self.augmentation(x, training=True)
-            size = self.training_size
-            if size is not None and x.shape[1:3] != (size, size):
-                x = ops.image.resize(
-                    x,
-                    (size, size),
-                    antialias=True,
-                    data_format="channels_last",
+    def adapt(self, images) -> None:
+        """Computes what the first layer takes from images, such as filters.
+
+        Does nothing in a net whose first layer has no `adapt`.
+
+        Args:
+            images: Raw training images, `(n, height, width, channels)`, of
+                which the first `num_adapt_images` are used.
+
+        Raises:
+            ValueError: If they are not such images, or too few, or constant.
+        """
+        first = self.body[0]
+        if hasattr(first, "adapt"):
+            images = self.check_arrays("images", images)
+            first.adapt(self.normalization(images[: self.num_adapt_images]))
+
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer | None = None,
+        loss: str | Callable | None = None,
+        *,
+        metrics: list | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Configures training; every part not given is the net's default.
+
+        Args:
+            optimizer: By default the optimizer of the net's recipe, whose rate
+                falls to zero at the end of the `fit` that follows.
+            loss: By default cross entropy against sparse labels of shape
+                `(batch,)` or `(batch, 1)`, with the model's `label_smoothing`
+                when training.
+            metrics: By default accuracy.
+            **kwargs: As for `keras.Model.compile`.
+
+        Raises:
+            ValueError: If the model has no top and no loss is given, or if it
+                has `label_smoothing` and a loss is given, or if the loss takes
+                probabilities and the model returns logits, or if the model was
+                made under `tf.distribute.MultiWorkerMirroredStrategy`, which
+                Keras 3 cannot train under.
+        """
+        _backend.check_strategy(self)
+        logits = self.classifier_activation is keras.activations.linear
+        if loss is None:
+            if not self.include_top:
+                raise ValueError(
+                    f"A {type(self).__name__} without its top has no loss of "
+                    "its own: give one to compile(), or put a head on the net "
+                    "and compile that. Received: loss=None, include_top=False"
                 )
-            return self._forward(x, training)
-        return sum(
-            weight * self._forward(view, training)
-            for weight, view in weighted_views(self.views, x)
+            loss = SmoothedCrossentropy(logits, self.label_smoothing)
+        elif not isinstance(loss, SmoothedCrossentropy):
+            if self.label_smoothing:
+                raise ValueError(
+                    "`label_smoothing` belongs to the model's own loss: build "
+                    "the model without it, or compile without `loss`. "
+                    f"Received: label_smoothing={self.label_smoothing}, "
+                    f"loss={loss!r}"
+                )
+            if logits and self.include_top:
+                check_takes_logits(loss)
+        super().compile(
+            optimizer=optimizer or mark_rates(self.default_optimizer()),
+            loss=loss,
+            metrics=["accuracy"] if metrics is None else metrics,
+            **kwargs,
         )
 
-    def _forward(self, x, training):
-        for layer in self.body:
-            x = layer(x, training=training)
-        if not self.include_top:
-            return x
-        # Softmax and loss want float32 under any precision.
-        logits = ops.cast(self.linear(self.pool(x)), self.variable_dtype)
-        return self.logit_scale * logits
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs: float = 1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=True,
+        class_weight=None,
+        sample_weight=None,
+        initial_epoch=0,
+        steps_per_epoch=None,
+        **kwargs,
+    ):
+        """Like `keras.Model.fit`, but checks arrays and sets the default rate.
 
-    def compute_output_shape(self, input_shape):
-        if self.include_top:
-            return (input_shape[0], self.num_classes)
-        shape = input_shape
-        for layer in self.body:
-            shape = output_shape(layer, shape)
-        return shape
+        All values of arrays are checked, `validation_data` included; of streams
+        only the types.  The rate of a default `compile()` reaches zero at the
+        last step.  Batches of `datasets.make_dataset` show the epoch that `fit`
+        is in.
+
+        Args:
+            epochs: May be fractional: 9.9 stops within the tenth epoch.
+
+        The other arguments are those of `keras.Model.fit`.
+
+        Raises:
+            ValueError: If images or labels are not what the model takes: of
+                another shape or dtype, empty, not finite, already scaled, or
+                labels out of range; if a batch does not divide into the groups
+                of the net; or if the rate is to end with the data and their
+                length is not known.
+            TypeError: If labels are not an array.
+        """
+        if validation_data is not None:
+            data = keras.utils.unpack_x_y_sample_weight(validation_data)
+            names = "validation_data[0]", "validation_data[1]"
+            self._check_data(*names, *data[:2])
+        self._check_data("x", "y", x, y)
+        is_array = hasattr(x, "shape")
+        size = batch_size or 32 if is_array else getattr(x, "batch_size", None)
+        if steps_per_epoch is None:
+            self._check_batches(x, size, validation_split)
+        plan = x.plan if isinstance(x, Batches) else None
+        if plan is not None:
+            if steps_per_epoch not in (None, len(x)):
+                raise ValueError(
+                    "An epoch of `x` has its own number of batches, "
+                    f"{len(x)}. Received: steps_per_epoch={steps_per_epoch}"
+                )
+            shuffle = False
+        if class_weight is not None:
+            # Keras wants a weight for each class of some kinds of data.
+            ones = dict.fromkeys(range(self.num_classes), 1.0)
+            class_weight = {**ones, **class_weight}
+        own = LastEpoch if isinstance(epochs, float) else FitCallback
+        callbacks = keras.tree.flatten(callbacks or [])
+        for callback in callbacks:
+            if hasattr(callback, "on_data"):
+                callback.on_data(x, y)
+        try:
+            return super().fit(
+                x=_stream(x),
+                y=y,
+                batch_size=batch_size,
+                epochs=math.ceil(epochs),
+                verbose=verbose,
+                callbacks=[own(epochs, size, plan), *callbacks],
+                validation_split=validation_split,
+                validation_data=_stream(validation_data),
+                shuffle=shuffle,
+                class_weight=class_weight,
+                sample_weight=sample_weight,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps_per_epoch,
+                **kwargs,
+            )
+        finally:
+            self.training_size = None
+            for callback in callbacks:
+                if hasattr(callback, "restore"):
+                    callback.restore()
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """Like `keras.Model.evaluate`, but checks arrays, as `fit` does."""
+        self._check_data("x", "y", x, y)
+        with _backend.restore_on_error(self):
+            return super().evaluate(_stream(x), y, *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        """Like `keras.Model.predict`."""
+        with _backend.restore_on_error(self):
+            return super().predict(_stream(x), *args, **kwargs)
+
+    def make_train_function(self, force=False):
+        if self.train_function is not None and not force:
+            return
+        if not getattr(self.body[0], "adapted", True):
+            raise ValueError(
+                "The first layer of the net has no filters yet: call "
+                "`model.adapt(images)` with training images before training. "
+                f"Received: {self.body[0].name}.adapted=False"
+            )
+        self._build_optimizer()
+        super().make_train_function(force=True)
+        self.train_function = (
+            _backend.multi_step_train_function(self) or self.train_function
+        )
+
+    def _build_optimizer(self):
+        """Not in compile(): layers may be frozen after it."""
+        if self.optimizer.built:
+            return
+        for optimizer in unwrap(self.optimizer):
+            if isinstance(optimizer, GroupedOptimizer):
+                frozen = self.non_trainable_weights
+                optimizer.frozen = tuple(weight.path for weight in frozen)
+        average = find_average(self.optimizer)
+        with _backend.variable_scope(self):
+            if average is not None:
+                statistics = [
+                    weight
+                    for weight in self.non_trainable_weights
+                    if keras.backend.is_float_dtype(weight.dtype)
+                ]
+                average.build(self.trainable_variables, statistics)
+            self.optimizer.build(self.trainable_variables)
+
+    # Keras hands a step the data, and on JAX the state before them.
+
+    def train_step(self, *args):
+        *state, data = args
+        step, average = super().train_step, find_average(self.optimizer)
+        if average is not None:
+            # The moving statistics are averaged beside the weights.
+            step = functools.partial(
+                _backend.averaged_step, self, average, step
+            )
+        return step(*state, self._with_flat_labels(data))
+
+    def test_step(self, *args):
+        *state, data = args
+        return super().test_step(*state, self._with_flat_labels(data))
+
+    def _with_flat_labels(self, data):
+        """Metrics see sparse labels of shape `(batch,)`, not `(batch, 1)`."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if isinstance(self.loss, SmoothedCrossentropy) and y is not None:
+            y = flat_labels(y)
+        return x, y, sample_weight
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        if isinstance(self.loss, SmoothedCrossentropy):
+            self.loss.training = training
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    # Checks
+
+    def check_arrays(self, name: str, images):
+        """The images as a NumPy array.
+
+        Raises:
+            ValueError: If they are not raw images that the model takes.
+        """
+        images = as_array(name, images)
+        check_images(name, images, self.image_shape[2], self.min_size)
+        low, high = check_finite(name, images)
+        # Pixels in 0..1 deviate by less than one from their mean.
+        if 255 * min(self.std) > 1.01:
+            check_raw(name, images, low, high)
+        return images
+
+    def _check_data(self, x_name, y_name, x, y):
+        """Raises an error unless the model can be trained on these arrays.
+
+        Streams are checked when the step is traced.
+        """
+        if isinstance(x, Batches):
+            # A function may change the arrays: check a batch then.
+            x, y = x[0] if x.functions else (x.images, x.labels)
+        if not (hasattr(x, "shape") and hasattr(x, "dtype")):
+            return
+        x = self.check_arrays(x_name, x)
+        # Of Keras's sparse loss the class to ignore may be any number.
+        if isinstance(self.loss, SmoothedCrossentropy):
+            if y is not None:
+                y = as_array(y_name, y)
+            check_labels(y_name, y, x, self.num_classes)
+
+    def _check_batches(self, x, size, validation_split):
+        """Raises an error before an epoch that would end with one."""
+        if self.batch_multiple == 1:
+            return
+        sizes = ()
+        if isinstance(x, Batches):
+            sizes = len(x[0][0]), len(x[-1][0])
+        elif hasattr(x, "shape"):
+            n = math.floor(x.shape[0] * (1 - validation_split))
+            sizes = min(size, n), n % size
+        for size in sizes:
+            if size % self.batch_multiple:
+                raise ValueError(
+                    "Every batch in training must be a multiple of "
+                    f"{self.batch_multiple}, the groups of the net's batch "
+                    "normalization: datasets.make_dataset(..., training=True) "
+                    "leaves out a last one that is smaller. "
+                    f"Received: a batch of {size}"
+                )
+
+    # Saving
 
     def get_config(self) -> dict:
-        config = {
+        return {
             **super().get_config(),
             "num_classes": self.num_classes,
             "input_shape": self.image_shape,
@@ -287,25 +615,151 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
             "logit_scale": self.logit_scale,
             "label_smoothing": self.label_smoothing,
             "views": self.views,
+            "head_initializer": keras.initializers.serialize(
+                self.head_initializer
+            ),
+            "classifier_activation": keras.activations.serialize(
+                self.classifier_activation
+            ),
         }
-        if self.include_top and not self.gives_logits:
-            config["head_activation"] = keras.activations.serialize(
-                self.linear.activation
-            )
-        return config
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        activation = config.pop("head_activation", None)
-        check_config(cls, config)
-        if isinstance(config.get("augmentation"), dict):
-            config["augmentation"] = keras.layers.deserialize(
-                config["augmentation"], custom_objects
+        # Files of 0.2.0 and earlier.
+        if "head_activation" in config:
+            config["classifier_activation"] = config.pop("head_activation")
+        if config.pop("tta", False):
+            config["views"] = "mirror"
+        for name, deserialize in (
+            ("augmentation", keras.layers.deserialize),
+            ("classifier_activation", keras.activations.deserialize),
+        ):
+            if isinstance(config.get(name), dict):
+                config[name] = deserialize(config[name], custom_objects)
+        return super().from_config(config, custom_objects=custom_objects)
+
+    def get_compile_config(self):
+        if "default_optimizer" in vars(self):
+            # The rates of a search's trial: a net that is loaded has the
+            # optimizer of its class by default.
+            unmark_rates(self.optimizer)
+        return super().get_compile_config()
+
+    def compile_from_config(self, config):
+        config = keras.saving.deserialize_keras_object(config)
+        own_rates = config.pop("own_rates", False)  # of 0.2.0 and earlier
+        try:
+            self.compile(**config)
+        except ValueError as error:
+            # Earlier releases took losses that this one refuses.
+            warnings.warn(
+                f"The model's own loss replaces the saved one. {error}",
+                stacklevel=2,
             )
-        net = super().from_config(config, custom_objects=custom_objects)
-        if activation is not None:
-            net.linear.activation = keras.activations.deserialize(
-                activation, custom_objects
+            self.compile(**{**config, "loss": None})
+        if own_rates:
+            mark_rates(self.optimizer)
+        self._build_optimizer()
+
+    @classmethod
+    def from_preset(cls, preset: str, /, **changes: Any) -> "ImageClassifier":
+        """A trained net, or a net of other arguments with its weights.
+
+        Args:
+            preset: One of `presets.list()`.
+            **changes: Arguments of the net to change.  With another
+                `num_classes` the head is new; with `include_top=False` there
+                is none, nor are there views.
+
+        Returns:
+            The net, not compiled.
+
+        Raises:
+            ValueError: If there is no trained net of that name, it is neither
+                of this class nor of a base of it, or its weights do not fit
+                the changed net.
+
+        Example:
+
+        ```python
+        backbone = Airbench.from_preset(
+            "airbench94_muon_cifar10", include_top=False
+        )
+        ```
+        """
+        trained = presets.load(preset)
+        if issubclass(type(trained), cls):
+            cls = type(trained)
+        elif not issubclass(cls, type(trained)):
+            raise ValueError(
+                f"{cls.__name__}.from_preset needs the name of a trained "
+                f"{cls.__name__}. Received: {preset!r}, which is of the class "
+                f"{type(trained).__name__}"
             )
+        if not changes.get("include_top", True):
+            changes.setdefault("views", None)
+        net = cls.from_config({**trained.get_config(), **changes})
+        for layer, source in zip(net.body, trained.body, strict=True):
+            layer.set_weights(source.get_weights())
+        if net.include_top and net.num_classes == trained.num_classes:
+            net.linear.set_weights(trained.linear.get_weights())
         return net
+
+    def save(self, filepath: str | PathLike, *args: Any, **kwargs: Any) -> None:
+        """Like `keras.Model.save`, but not to the older HDF5 format.
+
+        Raises:
+            ValueError: If `filepath` ends in `.h5` or `.hdf5`: the net that
+                Keras loads from there has lost its own loss and rates.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "HDF5 files do not keep the net's own loss and rates: save to "
+                "a file in `.keras`, or the weights alone by save_weights() "
+                f"to one in `.weights.h5`. Received: filepath={filepath}"
+            )
+        super().save(filepath, *args, **kwargs)
+
+    def export(
+        self,
+        filepath: str | PathLike,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: list | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Exports the net for inference, from raw uint8 images to its outputs.
+
+        The exported net computes in float32: one that was trained in mixed
+        precision returns the predictions of the float32 net of its weights.
+
+        Args:
+            filepath: Where to; a name in `.tflite` for `"litert"`.
+            format: `"tf_saved_model"`, `"litert"`, `"onnx"`, or another that
+                `keras.Model.export` knows.
+            input_signature: By default one input, `images`, uint8, of the
+                model's `input_shape`, any batch size.
+            verbose, **kwargs: As for `keras.Model.export`.
+        """
+        if input_signature is None:
+            input_signature = [
+                keras.InputSpec(
+                    dtype="uint8", shape=self.input_shape, name="images"
+                )
+            ]
+        # 16 bits change the logits, and Keras's ONNX export wants float32.
+        net = self if self.compute_dtype == "float32" else self.in_float32()
+        super(ImageClassifier, net).export(
+            filepath, format, verbose, input_signature, **kwargs
+        )
+
+    def in_float32(self) -> "ImageClassifier":
+        """A copy of the net that computes in float32."""
+        net = self.from_config({**self.get_config(), "dtype": "float32"})
+        net.set_weights(self.get_weights())
+        return net
+
+
+def _stream(data):
+    return _backend.stream(data) if isinstance(data, Batches) else data

@@ -1,0 +1,169 @@
+"""What a run of `ImageClassifier.fit` does at its epochs and steps."""
+
+import warnings
+
+import keras
+from keras import ops
+
+from keras_davidnet.datasets import EpochPlan
+from keras_davidnet.optimizers.default_rates import (
+    has_default_rate,
+    mark_rates,
+    schedule_of,
+)
+from keras_davidnet.optimizers.grouped import leaf_optimizers
+from keras_davidnet.schedules import (
+    DefaultSchedule,
+    PiecewiseLinear,
+    total_steps,
+)
+
+
+class FitCallback(keras.callbacks.Callback):
+    """Sets the plan's epoch and the default rates, and logs the rates.
+
+    Args:
+        epochs: Number of epochs of `fit`; the last may be a part of one.
+        batch_size: Number of images per batch, None if it is not known.
+        plan: The plan of the batches, if they have one.
+    """
+
+    def __init__(
+        self,
+        epochs: float,
+        batch_size: int | None,
+        plan: EpochPlan | None = None,
+    ):
+        super().__init__()
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.plan = plan
+        self._begun = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.plan is not None:
+            # Keras makes the epoch's iterator after this.
+            self.plan.epoch = epoch
+        # Not when training begins: `Resume` may load a state then.
+        if not self._begun:
+            self._begun = True
+            self._set_rates(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        leaves = leaf_optimizers(self.model.optimizer)
+        for name, leaf in zip(_log_names(leaves), leaves, strict=True):
+            schedule = schedule_of(leaf)
+            # The last step had the rate before the one that is next.
+            rate = (
+                leaf.learning_rate
+                if schedule is None
+                else schedule(max(0, _steps_made(leaf) - 1))
+            )
+            logs[name] = float(ops.convert_to_numpy(rate))
+
+    def _set_rates(self, epoch):
+        optimizer, steps = self.model.optimizer, self.params["steps"]
+        leaves = leaf_optimizers(optimizer)
+        # Leaves whose weights are all frozen make no steps.
+        made = max(map(_steps_made, leaves))
+        # Keras may end sooner: `keras.config.set_max_epochs`.
+        epochs = min(self.epochs, self.params["epochs"])
+        if not any(map(has_default_rate, leaves)):
+            if steps is not None:
+                _warn(leaves, made + total_steps(epochs - epoch, steps))
+            return
+        if steps is None:
+            raise ValueError(
+                "The rate of a default compile() ends with the data, and their "
+                "length is not known: give fit() `steps_per_epoch`, or give "
+                "compile() an optimizer. Received: steps_per_epoch=None"
+            )
+        size = {"batch_size": self.batch_size} if self.batch_size else {}
+        new = self.model.default_optimizer(
+            steps_per_epoch=steps, epochs=epochs, **size
+        )
+        for leaf, other in zip(leaves, leaf_optimizers(new), strict=True):
+            if has_default_rate(leaf):
+                leaf.learning_rate = DefaultSchedule(
+                    schedule_of(other), made - epoch * steps
+                )
+        # The rate is read when the step is traced.
+        self.model.make_train_function(force=True)
+
+
+class LastEpoch(FitCallback):
+    """Also stops `fit` within its last epoch.
+
+    A class of its own: Keras synchronizes at each step for a callback with
+    `on_train_batch_end`.
+
+    Raises:
+        ValueError: When `fit` begins, if the number of steps in an epoch is
+            not known, or if `steps_per_execution` steps would run past the end.
+    """
+
+    def on_train_begin(self, logs=None):
+        steps, at_once = self.params["steps"], self.model.steps_per_execution
+        if steps is None:
+            raise ValueError(
+                "A fraction of an epoch needs the length of a whole one: give "
+                f"fit() `steps_per_epoch`. Received: epochs={self.epochs}, "
+                "steps_per_epoch=None"
+            )
+        self.steps = total_steps(self.epochs, steps)
+        if self.steps % steps % at_once:
+            raise ValueError(
+                f"The last epoch has {self.steps % steps} steps, which must be "
+                "a multiple of those that run at once. Received: "
+                f"epochs={self.epochs}, steps_per_execution={at_once}"
+            )
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch)
+        self.done = epoch * self.params["steps"]
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.done + batch + 1 >= self.steps:
+            self.model.stop_training = True
+
+
+def _steps_made(leaf):
+    """Number of steps that a schedule has seen, accumulated ones included."""
+    made = int(ops.convert_to_numpy(leaf.iterations))
+    return made * (leaf.gradient_accumulation_steps or 1)
+
+
+def _log_names(leaves):
+    if len(leaves) == 1:
+        return ["learning_rate"]
+    names = [f"learning_rate_{leaf.name}" for leaf in leaves]
+    return [
+        name if names.count(name) == 1 else f"{name}_{index}"
+        for index, name in enumerate(names)
+    ]
+
+
+def _warn(leaves, last_step):
+    """Warns if the rates of a user end elsewhere than `fit`."""
+    rates = [
+        schedule
+        for schedule in map(schedule_of, leaves)
+        if isinstance(schedule, PiecewiseLinear)
+    ]
+    if not rates:
+        return
+    # Some groups may be done before the others.
+    longest = max(rates, key=lambda rate: rate.knots[-1])
+    knot, value = longest.knots[-1], longest.values[-1]
+    if knot > last_step:
+        effect = "the rate does not come to its end"
+    elif knot < last_step and value == 0:
+        effect = "the steps between change nothing"
+    else:
+        return
+    warnings.warn(
+        f"The learning rate's last knot is at step {knot:g}, and fit() ends at "
+        f"step {last_step}: {effect}. Make the schedule for the length of this "
+        "fit(), or call compile() without an optimizer.",
+        stacklevel=2,
+    )
