@@ -4,11 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import (
-    check_count,
-    check_not_negative,
-    check_positive,
-)
+from keras_davidnet._checks import check_count, check_number
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.layers import (
@@ -52,10 +48,10 @@ def bag_of_tricks_optimizer(
     Raises:
         ValueError: If an argument is out of its range.
     """
-    epochs = check_positive("epochs", epochs)
-    peak = check_not_negative("peak", peak)
-    weight_decay = check_not_negative("weight_decay", weight_decay)
-    bias_factor = check_positive("bias_factor", bias_factor)
+    epochs = check_number("epochs", epochs, gt=0)
+    peak = check_number("peak", peak, ge=0)
+    weight_decay = check_number("weight_decay", weight_decay, ge=0)
+    bias_factor = check_number("bias_factor", bias_factor, gt=0)
     flat = min(2, epochs / 5)
 
     def sgd(factor, name):
@@ -166,7 +162,7 @@ class WhitenedDavidNet(Whitened):
         )
         self.width = check_count("width", width)
         self.groups = check_count("groups", groups)
-        self.alpha = check_positive("alpha", alpha)
+        self.alpha = check_number("alpha", alpha, gt=0)
         common = {"trainable": self.trainable, "dtype": self.dtype_policy}
         shared = {"groups": self.groups, "alpha": self.alpha, **common}
         self.whiten = WhiteningConv2D(

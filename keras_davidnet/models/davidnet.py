@@ -4,13 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import (
-    check_count,
-    check_fraction,
-    check_not_negative,
-    check_positive,
-    check_warmup,
-)
+from keras_davidnet._checks import check_count, check_number
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.layers import ConvBN, ResBlock
@@ -45,13 +39,13 @@ def davidnet_optimizer(
         ValueError: If an argument is out of its range.
     """
     steps_per_epoch = check_count("steps_per_epoch", steps_per_epoch)
-    epochs = check_positive("epochs", epochs)
-    peak = check_not_negative("peak", peak)
+    epochs = check_number("epochs", epochs, gt=0)
+    peak = check_number("peak", peak, ge=0)
     if warmup is None:
         # Fewer than four epochs have no whole one to warm up in.
         peak_epoch = (epochs + 1) // 5 or epochs / 5
     else:
-        peak_epoch = check_warmup("warmup", warmup) * epochs
+        peak_epoch = check_number("warmup", warmup, gt=0, lt=1) * epochs
     steps = steps_in(epochs, steps_per_epoch)
     rate = PiecewiseLinear(
         [0, peak_epoch * steps_per_epoch, steps], [0.0, peak, 0.0]
@@ -142,7 +136,7 @@ class DavidNet(ImageClassifier):
             **kwargs,
         )
         self.width = check_count("width", width)
-        self.dropout = check_fraction("dropout", dropout)
+        self.dropout = check_number("dropout", dropout, ge=0, lt=1)
         shared = {
             "dropout": self.dropout,
             "trainable": self.trainable,
