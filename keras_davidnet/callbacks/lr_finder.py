@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_davidnet._checks import check_positive
+from keras_davidnet._checks import check_number
 from keras_davidnet._distribution import scope
 from keras_davidnet.datasets.batches import Batches
 from keras_davidnet.optimizers.grouped import members
@@ -77,8 +77,8 @@ class LearningRateFinder(keras.callbacks.Callback):
         dataset: Batches | None = None,
     ):
         super().__init__()
-        self.low = check_positive("low", low)
-        self.high = check_positive("high", high)
+        self.low = check_number("low", low, gt=0)
+        self.high = check_number("high", high, gt=0)
         if self.low >= self.high:
             raise ValueError(
                 f"`low` must be below `high`. Received: low={low}, high={high}"

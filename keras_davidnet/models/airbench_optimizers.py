@@ -2,13 +2,7 @@
 
 import numpy as np
 
-from keras_davidnet._checks import (
-    check_count,
-    check_fraction,
-    check_momentum,
-    check_not_negative,
-    check_positive,
-)
+from keras_davidnet._checks import check_count, check_number
 from keras_davidnet.optimizers import (
     GroupedOptimizer,
     Lookahead,
@@ -56,12 +50,12 @@ def airbench_optimizer(
     """
     check_count("steps_per_epoch", steps_per_epoch)
     batch_size = check_count("batch_size", batch_size)
-    check_momentum("filters_momentum", filters_momentum)
-    check_momentum("sgd_momentum", sgd_momentum)
-    check_positive("bias_rate", bias_rate)
-    check_positive("head_rate", head_rate)
-    steps = steps_in(check_positive("epochs", epochs), steps_per_epoch)
-    check_positive("whitening_epochs", whitening_epochs)
+    check_number("filters_momentum", filters_momentum, ge=0, le=1)
+    check_number("sgd_momentum", sgd_momentum, ge=0, le=1)
+    check_number("bias_rate", bias_rate, gt=0)
+    check_number("head_rate", head_rate, gt=0)
+    steps = steps_in(check_number("epochs", epochs, gt=0), steps_per_epoch)
+    check_number("whitening_epochs", whitening_epochs, gt=0)
     whitening_steps = min(steps, steps_in(whitening_epochs, steps_per_epoch))
 
     def falling(rate, steps=steps):
@@ -131,12 +125,12 @@ def airbench_sgd_optimizer(
     """
     check_count("steps_per_epoch", steps_per_epoch)
     batch_size = check_count("batch_size", batch_size)
-    check_positive("learning_rate", learning_rate)
-    check_not_negative("weight_decay", weight_decay)
-    check_positive("bias_scale", bias_scale)
-    check_not_negative("final", final)
-    steps = steps_in(check_positive("epochs", epochs), steps_per_epoch)
-    warm = int(check_fraction("warmup", warmup) * steps)
+    check_number("learning_rate", learning_rate, gt=0)
+    check_number("weight_decay", weight_decay, ge=0)
+    check_number("bias_scale", bias_scale, gt=0)
+    check_number("final", final, ge=0)
+    steps = steps_in(check_number("epochs", epochs, gt=0), steps_per_epoch)
+    warm = int(check_number("warmup", warmup, ge=0, lt=1) * steps)
     rests = steps_per_epoch * check_count("whitening_epochs", whitening_epochs)
     shape = {0: 0.2, steps: final, warm: 1.0}
     peak = learning_rate * batch_size / 1024 / (1 + 1 / (1 - 0.85))

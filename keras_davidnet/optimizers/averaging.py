@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_davidnet._checks import check_count, check_momentum
+from keras_davidnet._checks import check_count, check_number
 from keras_davidnet.optimizers.slow_copies import Averaging, precision
 
 
@@ -60,7 +60,7 @@ class Lookahead(Averaging):
     ):
         super().__init__(optimizer, name)
         self.sync_period = check_count("sync_period", sync_period)
-        self.momentum = check_momentum("momentum", momentum)
+        self.momentum = check_number("momentum", momentum, ge=0, le=1)
         if ramp_steps is not None:
             ramp_steps = check_count("ramp_steps", ramp_steps)
         self.ramp_steps = ramp_steps
@@ -130,7 +130,7 @@ class ExponentialAverage(Averaging):
     ):
         super().__init__(optimizer, name)
         self.period = check_count("period", period)
-        self.momentum = check_momentum("momentum", momentum)
+        self.momentum = check_number("momentum", momentum, ge=0, le=1)
 
     def due(self, step):
         return ops.equal((step - 1) % self.period, 0)

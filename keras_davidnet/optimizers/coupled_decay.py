@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_davidnet._checks import check_not_negative
+from keras_davidnet._checks import check_number
 
 
 class CoupledDecay(keras.optimizers.Optimizer):
@@ -13,8 +13,8 @@ class CoupledDecay(keras.optimizers.Optimizer):
 
     def __init__(self, *args, coupled_weight_decay: float, **kwargs):
         super().__init__(*args, **kwargs)
-        self.coupled_weight_decay = check_not_negative(
-            "weight_decay", coupled_weight_decay
+        self.coupled_weight_decay = check_number(
+            "weight_decay", coupled_weight_decay, ge=0
         )
 
     def decayed(self, gradient, variable):

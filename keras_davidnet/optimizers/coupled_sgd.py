@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import check_momentum, check_not_negative, plain
+from keras_davidnet._checks import check_number, to_python
 from keras_davidnet.optimizers.coupled_decay import CoupledDecay
 
 
@@ -59,11 +59,11 @@ class CoupledSGD(CoupledDecay, keras.optimizers.SGD):
         **kwargs: Any,
     ):
         if not callable(learning_rate):
-            learning_rate = check_not_negative("learning_rate", learning_rate)
+            learning_rate = check_number("learning_rate", learning_rate, ge=0)
         super().__init__(
             learning_rate,
-            check_momentum("momentum", momentum),
-            plain(nesterov),
+            check_number("momentum", momentum, ge=0, le=1),
+            to_python(nesterov),
             coupled_weight_decay=weight_decay,
             **kwargs,
         )

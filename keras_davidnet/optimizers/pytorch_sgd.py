@@ -6,11 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_davidnet._checks import (
-    check_momentum,
-    check_not_negative,
-    plain,
-)
+from keras_davidnet._checks import check_number, to_python
 from keras_davidnet.optimizers.coupled_decay import CoupledDecay
 
 
@@ -61,14 +57,14 @@ class PyTorchSGD(CoupledDecay):
         **kwargs: Any,
     ):
         if not callable(learning_rate):
-            learning_rate = check_not_negative("learning_rate", learning_rate)
+            learning_rate = check_number("learning_rate", learning_rate, ge=0)
         super().__init__(
             learning_rate=learning_rate,
             coupled_weight_decay=weight_decay,
             **kwargs,
         )
-        self.momentum = check_momentum("momentum", momentum)
-        self.nesterov = plain(nesterov)
+        self.momentum = check_number("momentum", momentum, ge=0, le=1)
+        self.nesterov = to_python(nesterov)
 
     def build(self, variables):
         if self.built:

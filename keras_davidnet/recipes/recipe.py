@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_davidnet._checks import argument_names, check_fraction
+from keras_davidnet._checks import argument_names, check_number
 from keras_davidnet.callbacks import ProgressiveResizing
 from keras_davidnet.datasets import Batches, make_dataset
 from keras_davidnet.models import ImageClassifier
@@ -109,7 +109,7 @@ class Recipe:
                 f"Received: training_sizes={sizes!r}"
             )
         for begin in sizes or ():
-            check_fraction("training_sizes", begin)
+            check_number("training_sizes", begin, ge=0, lt=1)
 
     def model(self) -> ImageClassifier:
         """A new net."""

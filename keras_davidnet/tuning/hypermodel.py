@@ -10,7 +10,7 @@ import keras_tuner
 import numpy as np
 
 from keras_davidnet import recipes
-from keras_davidnet._checks import check_fraction
+from keras_davidnet._checks import check_number
 from keras_davidnet.callbacks import DecoupledWeightDecay
 from keras_davidnet.models import ImageClassifier
 from keras_davidnet.models.whitened import Whitened
@@ -143,7 +143,7 @@ class RecipeHyperModel(keras_tuner.HyperModel):
         check_arguments(y, shuffle, sample_weight, callbacks)
         assert y is not None  # it has raised
         if validation_split and validation_data is None:
-            check_fraction("validation_split", validation_split)
+            check_number("validation_split", validation_split, ge=0, lt=1)
             # The last ones, as Keras does.
             size = math.floor(len(x) * (1 - validation_split))
             validation_data = x[size:], y[size:]

@@ -1,10 +1,16 @@
 """The arguments of a recipe, and the forms in which their values are given."""
 
+import functools
 import inspect
 import re
 from typing import Any
 
-from keras_davidnet._checks import check_count, check_fraction, is_number, plain
+from keras_davidnet._checks import (
+    check_count,
+    check_number,
+    is_number,
+    to_python,
+)
 from keras_davidnet.layers.augmentation import get_augmentation
 from keras_davidnet.recipes import Recipe
 
@@ -13,8 +19,8 @@ _LOGARITHMIC = re.compile("width|batch_size|peak|.*(rate|decay|scale)")
 # Of nets, which take long to make; optimizers check their own arguments.
 _CHECKS = {
     "width": check_count,
-    "dropout": check_fraction,
-    "label_smoothing": check_fraction,
+    "dropout": functools.partial(check_number, ge=0, lt=1),
+    "label_smoothing": functools.partial(check_number, ge=0, lt=1),
     "augmentation": lambda name, value: get_augmentation(value, 3, None),
     "batch_size": check_count,
 }
@@ -47,7 +53,7 @@ class Argument:
 
     def __init__(self, name: str, given: Any, default: Any = None):
         self.name = name
-        given = plain(given)
+        given = to_python(given)
         sequence = isinstance(default, list | tuple)
         self._range = isinstance(given, tuple) and not sequence
         self._choices = isinstance(given, list) and (
