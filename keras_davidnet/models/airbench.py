@@ -6,10 +6,6 @@ from typing import Any
 import keras
 
 from keras_davidnet._checks import check_count, to_python
-<<<<<<< HEAD
-=======
-from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
->>>>>>> c-optim
 from keras_davidnet.layers import ConvGroup, WhiteningConv2D
 from keras_davidnet.layers.fast_layers import FastActivation
 from keras_davidnet.models.image_classifier import ImageClassifier
@@ -107,10 +103,6 @@ class Airbench(ImageClassifier):
             )
         self.widths = tuple(check_count("widths", width) for width in widths)
         self.residual = to_python(residual)
-<<<<<<< HEAD
-=======
-        self.head_initializer = keras.initializers.get(head_initializer)
->>>>>>> c-optim
         common = {"trainable": self.trainable, "dtype": self.dtype_policy}
         self.whiten = WhiteningConv2D(
             bias_initializer=whitening_bias_initializer,
