@@ -75,7 +75,11 @@ def fit(model, data):
 
 
 # The recipe's size, a larger one, and odd numbers: height, width, filters.
-SIZES = [(32, 32, 64), (64, 64, 16), (33, 47, 5)]
+SIZES = [
+    pytest.param((32, 32, 64), marks=pytest.mark.slow),
+    pytest.param((64, 64, 16), marks=pytest.mark.slow),
+    (33, 47, 5),
+]
 SMALL = (9, 13, 3)
 
 
@@ -92,11 +96,9 @@ def test_logits(rng, size):
 # In float32 a large net always holds some units that rounding puts on the
 # other side of zero, and pools where it makes another pixel the maximum.  The
 # gradient jumps there: PyTorch's own is up to 4% off its float64.
-@pytest.mark.parametrize(
-    "dtype, size", [("float32", SMALL)] + [("float64", s) for s in SIZES]
-)
-def test_gradients(rng, dtype, size):
-    with floats(dtype):
+@pytest.mark.parametrize("size", [SMALL, *SIZES])
+def test_gradients(rng, size):
+    with floats("float32" if size == SMALL else "float64"):
         model, reference = both_nets(*size)
         data, [(x, y)] = make_batches(rng, 1, *size[:2])
         # Of one step at rate zero the velocity is the gradient.
@@ -186,6 +188,7 @@ def train_as_published(net, parts):
 # In float64: in float32 any two nets part at the first unit that rounding
 # puts on the other side of zero.
 @pytest.mark.parametrize("train", [train_with_torch, train_as_published])
+@pytest.mark.slow
 def test_fifty_steps_of_fit(rng, train):
     with floats("float64"):
         optimizer = recipes.davidnet_optimizer(10, epochs=5, peak=0.04)
@@ -193,6 +196,7 @@ def test_fifty_steps_of_fit(rng, train):
         assert_equal(weights, train(net, batches), 1e-4)
 
 
+@pytest.mark.slow
 def test_keras_sgd_trains_another_net(rng):
     # Why PyTorchSGD exists: no array comes within 0.5% of its largest weight,
     # and half of the kernels are out by half of it.
