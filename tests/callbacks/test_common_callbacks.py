@@ -18,6 +18,7 @@ BACKEND = keras.backend.backend()
 EPOCHS, RATE, DECAY = 2, 1e-2, 0.3
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.parametrize(
         "steps",
         [

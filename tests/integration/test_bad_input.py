@@ -334,6 +334,7 @@ def test_what_is_right_is_taken(images, labels):
     two.fit(images, labels > 3, verbose=0)
 
 
+@pytest.mark.slow
 def test_the_check_changes_no_bit_of_a_run(images, labels):
     weights = []
     for fit in (DavidNet.fit, keras.Model.fit):

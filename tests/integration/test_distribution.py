@@ -17,6 +17,7 @@ from helpers import assert_uniform, free_port
 from plain import numpy_davidnet as reference
 
 SCRIPT = pathlib.Path(distributed.__file__)
+pytestmark = pytest.mark.slow
 
 
 def start(*arguments, **environment):

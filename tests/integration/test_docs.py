@@ -185,11 +185,13 @@ def run(text, where, namespace):
     [page for page in PAGES if "```python" in page.read_text()],
     ids=lambda page: str(page.relative_to(ROOT)),
 )
+@pytest.mark.slow
 def test_page(page, namespace):
     run(page.read_text(), str(page), namespace)
 
 
 @pytest.mark.parametrize("name", DOCSTRINGS)
+@pytest.mark.slow
 def test_docstring(name, namespace):
     run(DOCSTRINGS[name], f"docstring of {name}", namespace)
 

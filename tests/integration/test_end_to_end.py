@@ -134,6 +134,7 @@ for name in names:
 """
 
 
+@pytest.mark.slow
 def test_saved_models_in_another_process(stripes, tmp_path):
     images, labels = (array[:16] for array in stripes)
     models = {}
@@ -194,6 +195,7 @@ def test_a_file_with_a_loss_of_probabilities_loads(rng, tmp_path):
     assert loss == pytest.approx(-(log_p[0, 0] + log_p[1, 1]) / 2, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_bits(rng):
     # Everything random is on, and the batches are so large that threads share
     # them: with Keras's own batch normalization TensorFlow fails mostly.

@@ -1,6 +1,7 @@
 """Each public part, trained, saved, loaded, copied and made again."""
 
 import copy
+import functools
 import inspect
 import json
 import pathlib
@@ -34,7 +35,32 @@ from keras_davidnet import (
     WhiteningConv2D,
 )
 
-EVERY_PART = pytest.mark.parametrize("name", every_part.PARTS)
+# The others are made of these; one of each class is enough while one works.
+PLAIN = (
+    "conv_bn",
+    "res_block",
+    "conv_group",
+    "whitening",
+    "ghost_batch_norm",
+    "ghost_block",
+    "augmentation",
+    "davidnet",
+    "airbench",
+    "whitened_davidnet",
+)
+
+
+def parts(names):
+    return pytest.mark.parametrize(
+        "name",
+        [
+            pytest.param(n, marks=() if n in PLAIN else pytest.mark.slow)
+            for n in names
+        ],
+    )
+
+
+EVERY_PART = parts(every_part.PARTS)
 # Half of it is slow on a CPU: few are trained.
 MIXED = ("res_block_prelu", "conv_group_prelu", "davidnet_float32_head")
 SAVED = [
@@ -46,20 +72,22 @@ SAVED = [
 
 @pytest.fixture(scope="module")
 def trained():
-    """All parts at both precisions, those that are saved after a step."""
-    keras.utils.set_random_seed(0)
-    models = {}
-    for dtype in ("float32", "mixed_bfloat16"):
-        for name in every_part.PARTS:
-            model = every_part.make(name, dtype)
-            if f"{name}-{dtype}" in SAVED:
-                model.fit(*every_part.data(), batch_size=8, verbose=0)
-            models[f"{name}-{dtype}"] = model
-    net = DavidNet(num_classes=3, width=1, input_shape=(16, 16, 3))
-    with pytest.warns(UserWarning, match="does not have a `quantize`"):
-        net.quantize("int8")
-    models["int8"] = net
-    return models
+    """Gives a part by name and precision; those that are saved after a step."""
+
+    @functools.cache
+    def make(name):
+        keras.utils.set_random_seed(0)
+        if name == "int8":
+            net = DavidNet(num_classes=3, width=1, input_shape=(16, 16, 3))
+            with pytest.warns(UserWarning, match="does not have a `quantize`"):
+                net.quantize("int8")
+            return net
+        model = every_part.make(*name.split("-"))
+        if name in SAVED:
+            model.fit(*every_part.data(), batch_size=8, verbose=0)
+        return model
+
+    return make
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +95,7 @@ def folder(trained, tmp_path_factory):
     """Saved, and loaded by one other process."""
     folder = tmp_path_factory.mktemp("every_part")
     for name in SAVED:
-        trained[name].save(folder / f"{name}.keras")
+        trained(name).save(folder / f"{name}.keras")
     script = pathlib.Path(every_part.__file__)
     subprocess.run([sys.executable, script, folder, *SAVED], check=True)
     return folder
@@ -79,10 +107,19 @@ def assert_same(one: dict, other: dict):
         np.testing.assert_array_equal(other[name], value, err_msg=name)
 
 
+@pytest.mark.parametrize("name", PLAIN)
+def test_loads_as_it_was(trained, tmp_path, name):
+    model = trained(f"{name}-float32")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert_same(every_part.state(model), every_part.state(loaded))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAVED)
-def test_loads_as_it_was(trained, folder, name):
+def test_loads_in_another_process_as_it_was(trained, folder, name):
     with np.load(folder / f"{name}.npz") as loaded:
-        assert_same(every_part.state(trained[name]), dict(loaded))
+        assert_same(every_part.state(trained(name)), dict(loaded))
 
 
 def without_optimizer(model):
@@ -93,7 +130,7 @@ def without_optimizer(model):
 @EVERY_PART
 @pytest.mark.parametrize("how", ["clone", "deepcopy"])
 def test_copies_are_alike(trained, name, how):
-    model = trained[f"{name}-float32"]
+    model = trained(f"{name}-float32")
     if how == "clone":
         other = keras.models.clone_model(model)
         other.set_weights(model.get_weights())
@@ -108,7 +145,7 @@ def test_made_again_in_another_precision(trained, name):
         return layer.from_config({**layer.get_config(), "dtype": "float32"})
 
     mixed, plain = (
-        trained[f"{name}-{dtype}"] for dtype in ("mixed_bfloat16", "float32")
+        trained(f"{name}-{dtype}") for dtype in ("mixed_bfloat16", "float32")
     )
     again = (
         in_float32(mixed)
@@ -119,11 +156,10 @@ def test_made_again_in_another_precision(trained, name):
     assert_same(without_optimizer(plain), without_optimizer(again))
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in every_part.PARTS if not n.startswith("davidnet_")]
-)
-def test_freezing_a_part_holds_it(trained, folder, name):
-    model = keras.saving.load_model(folder / f"{name}-float32.keras")
+@parts(n for n in every_part.PARTS if not n.startswith("davidnet_"))
+def test_freezing_a_part_holds_it(trained, tmp_path, name):
+    trained(f"{name}-float32").save(tmp_path / "model.keras")
+    model = keras.saving.load_model(tmp_path / "model.keras")
     frozen = [layer for layer in model.layers if layer.weights][0]
     frozen.trainable = False
     # Some have one layer with weights only; then nothing is left to train.

@@ -154,6 +154,7 @@ def test_draws_are_uniform_and_independent(layer, drawn, n):
             assert_uniform(n, numbers[:-1, :, i], numbers[1:, :, j])
 
 
+@pytest.mark.slow
 def test_the_nets_crops_and_flips_are_independent():
     outputs = np.concatenate(
         steps_of(DavidNet(width=1).augmentation, coordinates(2048), 8)
@@ -169,6 +170,7 @@ def test_the_nets_crops_and_flips_are_independent():
 
 
 @pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.slow
 def test_a_padded_batch_draws_alike(layer):
     # A seed gives an image the same draw whatever follows it in its batch.
     part, whole = (
@@ -196,6 +198,7 @@ def test_any_precision_draws_alike(layer, dtype):
 @pytest.mark.skipif(
     keras.backend.backend() == "torch", reason="torch compiles nothing by XLA"
 )
+@pytest.mark.slow
 def test_xla_draws_alike(layer):
     images = coordinates(64)
     eager = layer(seed=1)

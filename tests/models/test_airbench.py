@@ -121,7 +121,7 @@ def give(ours, theirs):
 @pytest.mark.parametrize(
     "height, width, widths",
     [
-        (32, 32, (64, 256, 256)),
+        pytest.param(32, 32, (64, 256, 256), marks=pytest.mark.slow),
         (33, 47, (5, 6, 7)),
         (9, 9, (5, 6, 7)),
     ],
@@ -263,6 +263,7 @@ HIVERGE = {
         ),
     ],
 )
+@pytest.mark.slow
 def test_twenty_steps_of_fit(rng, summed, name, net, bias_steps, numbers):
     with floats("float64"):
         ours, theirs, images, labels = whitened_nets(rng, **net)
@@ -306,6 +307,7 @@ WITHOUT_MUON = {
 
 @pytest.mark.parametrize("summed", [False, True], ids=["mean", "published"])
 @pytest.mark.parametrize("name", WITHOUT_MUON)
+@pytest.mark.slow
 def test_twenty_steps_with_lookahead(rng, name, summed):
     rate, decay, warmup, final, net, steps = WITHOUT_MUON[name]
     with floats("float64"):
@@ -340,6 +342,7 @@ def test_twenty_steps_with_lookahead(rng, name, summed):
         assert_moved_alike(ours, theirs, before)
 
 
+@pytest.mark.slow
 def test_the_whitenings_bias_comes_to_rest(rng):
     ours, _, images, labels = whitened_nets(rng)
     biases = []
@@ -412,6 +415,7 @@ def test_the_rates_end_within_an_epoch():
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.slow
 def test_a_step_in_16_bits_is_finite(rng, dtype):
     model = Airbench(dtype=dtype, **SMALL)
     images, labels = pixels(rng, 16, 17, 19), rng.integers(0, 10, 16)
@@ -475,6 +479,7 @@ np.savez(f"{folder}/found.npz", **found)
 
 # The two steps are the first of twenty.
 @pytest.mark.filterwarnings("ignore:The learning rate's last knot")
+@pytest.mark.slow
 def test_saved_it_goes_on_in_another_process(rng, tmp_path):
     images, labels = pixels(rng, 16, 17, 19), rng.integers(0, 10, 16)
     model = Airbench(augmentation=None, views="mirror_translate", **SMALL)

@@ -82,7 +82,9 @@ CALLS = {
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize(
+    "saved", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 def test_a_net_never_adapted_is_not_trained(images, tmp_path, saved, call):
     model = net()
     model.compile(recipes.airbench_optimizer(1, 1, 8))
@@ -98,6 +100,7 @@ def test_a_net_never_adapted_is_not_trained(images, tmp_path, saved, call):
     assert int(model.optimizer.iterations.numpy()) == 1
 
 
+@pytest.mark.slow
 def test_a_net_loaded_from_an_adapted_one_is_trained(images, tmp_path):
     model = net()
     model.adapt(images)

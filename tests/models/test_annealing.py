@@ -61,6 +61,7 @@ def test_each_fit_is_annealed():
     assert float(model.optimizer.learning_rate) == 0
 
 
+@pytest.mark.slow
 def test_a_loaded_model_is_annealed(tmp_path):
     model = net()
     rates(model, 4)
@@ -74,6 +75,7 @@ def test_a_loaded_model_is_annealed(tmp_path):
     np.testing.assert_allclose(rates(loaded, 5), triangle(5))
 
 
+@pytest.mark.slow
 def test_a_resumed_fit_is_annealed(tmp_path):
     resume = Resume(tmp_path / "state.npz")
 
@@ -95,6 +97,7 @@ def test_a_resumed_fit_is_annealed(tmp_path):
         (WhitenedDavidNet, {"width": 1, "groups": 2}, "kernels"),
     ],
 )
+@pytest.mark.slow
 def test_a_head_on_a_frozen_body_is_annealed(cls, arguments, group):
     images = np.pad(IMAGES, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
     model = cls(3, input_shape=(10, 10, 3), augmentation=None, **arguments)
@@ -119,6 +122,7 @@ def test_a_head_on_a_frozen_body_is_annealed(cls, arguments, group):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_data_of_unknown_length():
     def batches():
         while True:
@@ -132,6 +136,7 @@ def test_data_of_unknown_length():
     np.testing.assert_allclose(history.history["learning_rate"], triangle(4))
 
 
+@pytest.mark.slow
 def test_compiled_anew_with_its_own_optimizer_and_loss():
     """As KerasTuner does to change the metrics."""
     model = net()
@@ -142,6 +147,7 @@ def test_compiled_anew_with_its_own_optimizer_and_loss():
     assert model.evaluate(IMAGES, LABELS, verbose=0)[2] == 1
 
 
+@pytest.mark.slow
 def test_validation_split():
     history = net().fit(
         IMAGES, LABELS, batch_size=2, epochs=4, validation_split=0.5, verbose=0
@@ -149,6 +155,7 @@ def test_validation_split():
     np.testing.assert_allclose(history.history["learning_rate"], triangle(4))
 
 
+@pytest.mark.slow
 def test_another_rate_given_later_is_the_users():
     model = net()
     model.optimizer.learning_rate = PiecewiseLinear([0, 1], [0.25, 0.25])
@@ -168,6 +175,7 @@ def test_a_rate_that_ends_elsewhere_warns_once(epochs, effect):
         rates(model, 4)
 
 
+@pytest.mark.slow
 def test_a_rate_that_stays_above_zero_does_not_warn():
     model = net()
     model.compile(keras.optimizers.SGD(PiecewiseLinear([0, STEPS], [0.0, 0.1])))

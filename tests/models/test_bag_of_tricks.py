@@ -153,6 +153,7 @@ def test_kernels_start_as_pytorchs():
 
 
 # In float64: over the steps rounding grows a thousandfold.
+@pytest.mark.slow
 def test_twenty_steps_of_fit(rng):
     with floats("float64"):
         ours, theirs = both_nets(rng)
@@ -513,6 +514,7 @@ def test_config_round_trip():
             assert layer.alpha == 0.5
 
 
+@pytest.mark.slow
 def test_recipe_fits_saves_and_loads(rng, tmp_path):
     recipe = recipes.get("bag_of_tricks").replace(
         epochs=2, batch_size=16, groups=4, width=2, input_shape=(17, 19, 3)
@@ -567,6 +569,7 @@ def test_it_wants_to_be_adapted(rng):
         model.fit(pixels(rng, 8), rng.integers(0, 10, 8), verbose=0)
 
 
+@pytest.mark.slow
 def test_batches_that_do_not_divide_into_groups(rng):
     model = WhitenedDavidNet(**SMALL)
     images, labels = pixels(rng, 22), rng.integers(0, 10, 22)

@@ -33,7 +33,13 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (7, 16, 24, 3), "uint8")
 
 
-@pytest.fixture(scope="module", params=NETS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(n, marks=() if n == "float32" else pytest.mark.slow)
+        for n in NETS
+    ],
+)
 def net(request, images):
     """A net after a few steps, when none of its weights is as it began."""
     model = DavidNet(
@@ -90,6 +96,7 @@ except ImportError:
     BACKEND == "torch", reason="Keras needs torch_xla for a SavedModel of torch"
 )
 @needs("tensorflow")
+@pytest.mark.slow
 def test_saved_model_served_without_this_package(net, images, tmp_path):
     net.export(tmp_path / "net", verbose=False)
     np.save(tmp_path / "images.npy", images)
@@ -153,6 +160,7 @@ def onnx(net, folder):
         ("bag_of_tricks", {"width": 8}),
     ],
 )
+@pytest.mark.slow
 def test_the_other_nets(name, size, images, tmp_path):
     recipe = recipes.get(name).replace(input_shape=(16, 24, 3), **size)
     net = recipe.replace(dtype="mixed_bfloat16").model()
@@ -182,6 +190,7 @@ class Noise(keras.layers.Layer):
 )
 @needs("tensorflow")
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "bfloat16"])
+@pytest.mark.slow
 def test_what_no_config_tells(images, tmp_path, dtype):
     import tensorflow as tf
 
@@ -206,6 +215,7 @@ def test_what_no_config_tells(images, tmp_path, dtype):
     BACKEND == "torch", reason="Keras needs torch_xla for a SavedModel of torch"
 )
 @needs("tensorflow")
+@pytest.mark.slow
 def test_float_images_of_any_size_without_a_top(images, tmp_path):
     import tensorflow as tf
 

@@ -144,6 +144,7 @@ def assert_same(one, other, tolerance=0):
 
 @pytest.mark.parametrize("name", AVERAGES)
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras runs one step there")
+@pytest.mark.slow
 def test_several_steps_at_once(name):
     # In float32 these steps make a thousandfold of what XLA rounds otherwise
     # in a loop.
@@ -157,6 +158,7 @@ def test_several_steps_at_once(name):
 
 @pytest.mark.parametrize("name", AVERAGES)
 @pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
+@pytest.mark.slow
 def test_resumed_it_ends_with_the_same_bits(tmp_path, name, dtype):
     def run(path, *stops):
         for epochs in stops:
@@ -168,6 +170,7 @@ def test_resumed_it_ends_with_the_same_bits(tmp_path, name, dtype):
 
 
 @pytest.mark.parametrize("name", AVERAGES)
+@pytest.mark.slow
 def test_saved_within_a_fit_it_goes_on(tmp_path, name):
     path = str(tmp_path / "net.keras")
     save = keras.callbacks.ModelCheckpoint(path, save_freq=4)
@@ -180,6 +183,7 @@ def test_saved_within_a_fit_it_goes_on(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", AVERAGES)
+@pytest.mark.slow
 def test_between_two_fits_the_net_predicts(name):
     # On JAX Keras gives away the arrays that it predicts with.
     one, other = (fit(compiled(AVERAGES[name](grouped())), 1) for _ in range(2))

@@ -1,17 +1,12 @@
-import keras
 import numpy as np
 import pytest
 
 stats = pytest.importorskip("scipy.stats")
 
-import ablations  # noqa: E402
-import runs  # noqa: E402
 from spread import summarize  # noqa: E402
 
-from keras_davidnet import recipes  # noqa: E402
 
-
-def test_summary_of_student_s_sleep_data():
+def test_summary_of_the_sleep_data():
     # The differences of Student's paper of 1908; the figures are those that
     # R's help page of `t.test` prints for `sleep`.
     values = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]
@@ -27,7 +22,7 @@ def test_summary_of_student_s_sleep_data():
 
 
 @pytest.mark.parametrize("gate", [0.93, 0.94, 0.95])
-def test_summary_equals_scipy_s_test(rng, gate):
+def test_summary_matches_scipy(rng, gate):
     values = rng.normal(0.94, 0.002, 7)
     summary = summarize(values, gate)
     test = stats.ttest_1samp(values, gate, alternative="greater")
@@ -50,42 +45,3 @@ def test_no_spread_no_interval():
     equal = summarize([0.5, 0.5], gate=0.93)
     assert equal["sd"] == 0
     assert equal["interval"] is equal["p"] is None
-
-
-def test_a_run_has_the_precision_of_its_recipe(rng, tmp_path):
-    data = rng.integers(0, 256, (16, 8, 8, 3), "uint8"), np.arange(16) % 10
-    recipe = recipes.get("davidnet").replace(
-        width=1,
-        input_shape=(8, 8, 3),
-        batch_size=8,
-        epochs=1,
-        dtype="mixed_bfloat16",
-    )
-    run = runs.run(recipe, 0, data, data, tmp_path / "run", False)
-    assert run["precision"] == "mixed_bfloat16"
-
-
-def beginning(recipe, images):
-    """All that a run of the recipe begins with."""
-    keras.utils.set_random_seed(0)
-    model = recipe.model()
-    if hasattr(model, "adapt"):
-        model.adapt(images)
-    dataset = recipe.dataset(images, np.zeros(len(images)), seed=0)
-    optimizer = keras.optimizers.serialize(recipe.optimizer(len(dataset)))
-    order = dataset.plan.alternating_flip
-    config = {**model.get_config(), "name": None}
-    return [str(config), optimizer, order, *model.get_weights()]
-
-
-@pytest.mark.parametrize("name", ablations.CHANGES)
-def test_each_ablation_differs_from_its_recipe(rng, name):
-    # Not those that a change adapts to.
-    images = rng.integers(0, 128, (64, 32, 32, 3), "uint8")
-    small = {"batch_size": 32, "epochs": 1, **ablations.NARROW[name]}
-    base, *others = (
-        beginning(recipes.get(name).replace(**small, **changed), images)
-        for changed in ablations.CHANGES[name].values()
-    )
-    for other in others:
-        assert not all(map(np.array_equal, base, other))

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from helpers import floats
-from plain import numpy_davidnet as reference
+from plain.numpy_davidnet import sgd_step
 
 from keras_davidnet import DavidNet, PiecewiseLinear, PyTorchSGD, recipes
 
@@ -36,17 +36,17 @@ def assert_equal(actual, expected, tolerance):
 
 
 def both_nets(height, width, filters):
-    """A PyTorch net with random weights and statistics; ours with the same."""
+    """A PyTorch net with random weights and statistics, and a model of them."""
     torch.manual_seed(0)
-    theirs = pytorch_davidnet.DavidNet(filters, dropout=0.0)
-    for module in theirs.modules():
+    reference = pytorch_davidnet.DavidNet(filters, dropout=0.0)
+    for module in reference.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.normal_(module.bias, std=0.2)
             torch.nn.init.normal_(module.running_mean, std=0.2)
             torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
-    theirs.to(getattr(torch, keras.config.floatx()))
-    ours = DavidNet(
+    reference.to(getattr(torch, keras.config.floatx()))
+    model = DavidNet(
         width=filters,
         input_shape=(height, width, 3),
         augmentation=None,
@@ -55,8 +55,8 @@ def both_nets(height, width, filters):
         mean=(0.0,) * 3,
         std=(1 / 255,) * 3,
     )
-    ours.set_weights(weights(theirs))
-    return ours, theirs
+    model.set_weights(weights(reference))
+    return model, reference
 
 
 def make_batches(rng, count, height, width):
@@ -75,52 +75,54 @@ def fit(model, data):
 
 
 # The recipe's size, a larger one, and odd numbers: height, width, filters.
-SIZES = [(32, 32, 64), (64, 64, 16), (33, 47, 5)]
+SIZES = [
+    pytest.param((32, 32, 64), marks=pytest.mark.slow),
+    pytest.param((64, 64, 16), marks=pytest.mark.slow),
+    (33, 47, 5),
+]
 SMALL = (9, 13, 3)
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_logits(rng, size):
-    ours, theirs = both_nets(*size)
+    model, reference = both_nets(*size)
     (images, _), [(x, _)] = make_batches(rng, 1, *size[:2])
     for training in (False, True):
-        expected = theirs.train(training)(x).detach().numpy()
-        logits = keras.ops.convert_to_numpy(ours(images, training=training))
+        expected = reference.train(training)(x).detach().numpy()
+        logits = keras.ops.convert_to_numpy(model(images, training=training))
         assert_equal([logits], [expected], 1e-5)
 
 
 # In float32 a large net always holds some units that rounding puts on the
 # other side of zero, and pools where it makes another pixel the maximum.  The
 # gradient jumps there: PyTorch's own is up to 4% off its float64.
-@pytest.mark.parametrize(
-    "dtype, size", [("float32", SMALL)] + [("float64", s) for s in SIZES]
-)
-def test_gradients(rng, dtype, size):
-    with floats(dtype):
-        ours, theirs = both_nets(*size)
+@pytest.mark.parametrize("size", [SMALL, *SIZES])
+def test_gradients(rng, size):
+    with floats("float32" if size == SMALL else "float64"):
+        model, reference = both_nets(*size)
         data, [(x, y)] = make_batches(rng, 1, *size[:2])
         # Of one step at rate zero the velocity is the gradient.
-        ours.compile(PyTorchSGD(0.0, momentum=0.9))
-        fit(ours, data)
-        cross_entropy(theirs(x), y).backward()
+        model.compile(PyTorchSGD(0.0, momentum=0.9))
+        fit(model, data)
+        cross_entropy(reference(x), y).backward()
         assert_equal(
-            [v.numpy() for v in ours.optimizer.velocities],
-            arrays(p.grad for p in theirs.parameters()),
+            [v.numpy() for v in model.optimizer.velocities],
+            arrays(p.grad for p in reference.parameters()),
             1e-4,
         )
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_batch_statistics(rng, size):
-    ours, theirs = both_nets(*size)
+    model, reference = both_nets(*size)
     data, parts = make_batches(rng, 5, *size[:2])
-    before = {name: t.clone() for name, t in theirs.state_dict().items()}
-    ours.compile(PyTorchSGD(0.0))
-    fit(ours, data)
+    before = {name: t.clone() for name, t in reference.state_dict().items()}
+    model.compile(PyTorchSGD(0.0))
+    fit(model, data)
     # PyTorch's variance is the unbiased one, Keras's the biased: they differ
     # by n / (n - 1), n being the numbers that a channel has in a batch.
     counts = {}
-    for name, module in theirs.named_modules():
+    for name, module in reference.named_modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.register_forward_pre_hook(
                 lambda _, inputs, name=name: counts.update(
@@ -129,13 +131,13 @@ def test_batch_statistics(rng, size):
             )
     with torch.no_grad():
         for x, _ in parts:
-            theirs(x)
-    after = theirs.state_dict()
+            reference(x)
+    after = reference.state_dict()
     for name, n in counts.items():
         kept = 0.9**5 * before[name]
         after[name].copy_((after[name] - kept) * (n - 1) / n + kept)
     assert len(counts) == 8
-    assert_equal(ours.get_weights(), weights(theirs), 1e-5)
+    assert_equal(model.get_weights(), weights(reference), 1e-5)
 
 
 KNOTS, VALUES = [0, 10, 50], [0.0, 0.04, 0.0]
@@ -147,11 +149,11 @@ def rate(step):
 
 def fit_fifty_steps(rng, optimizer):
     """Returns the weights; for PyTorch, the net as it was and the batches."""
-    ours, theirs = both_nets(*SMALL)
+    model, reference = both_nets(*SMALL)
     data, parts = make_batches(rng, 50, *SMALL[:2])
-    ours.compile(optimizer)
-    fit(ours, data)
-    return [v.numpy() for v in ours.trainable_variables], theirs, parts
+    model.compile(optimizer)
+    fit(model, data)
+    return [v.numpy() for v in model.trainable_variables], reference, parts
 
 
 def train_with_torch(net, parts, decay=5e-4):
@@ -173,7 +175,7 @@ def train_as_published(net, parts):
         net.zero_grad()
         cross_entropy(net(x), y, reduction="sum").backward()
         for i, w in enumerate(net.parameters()):
-            w.data, velocities[i] = reference.sgd_step(
+            w.data, velocities[i] = sgd_step(
                 w.data,
                 velocities[i],
                 w.grad,
@@ -186,13 +188,15 @@ def train_as_published(net, parts):
 # In float64: in float32 any two nets part at the first unit that rounding
 # puts on the other side of zero.
 @pytest.mark.parametrize("train", [train_with_torch, train_as_published])
+@pytest.mark.slow
 def test_fifty_steps_of_fit(rng, train):
     with floats("float64"):
         optimizer = recipes.davidnet_optimizer(10, epochs=5, peak=0.04)
-        ours, net, batches = fit_fifty_steps(rng, optimizer)
-        assert_equal(ours, train(net, batches), 1e-4)
+        weights, net, batches = fit_fifty_steps(rng, optimizer)
+        assert_equal(weights, train(net, batches), 1e-4)
 
 
+@pytest.mark.slow
 def test_keras_sgd_trains_another_net(rng):
     # Why PyTorchSGD exists: no array comes within 0.5% of its largest weight,
     # and half of the kernels are out by half of it.
@@ -200,11 +204,11 @@ def test_keras_sgd_trains_another_net(rng):
         stock = keras.optimizers.SGD(
             PiecewiseLinear(KNOTS, VALUES), momentum=0.9, nesterov=True
         )
-        theirs, net, batches = fit_fifty_steps(rng, stock)
+        weights, net, batches = fit_fifty_steps(rng, stock)
         expected = train_with_torch(net, batches, decay=0.0)
     errors = [
         np.abs(one - other).max() / np.abs(other).max()
-        for one, other in zip(theirs, expected, strict=True)
+        for one, other in zip(weights, expected, strict=True)
     ]
     kernels = [e for e, w in zip(errors, expected, strict=True) if w.ndim > 1]
     assert min(errors) > 0.005
