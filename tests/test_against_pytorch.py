@@ -6,7 +6,12 @@ import pytest
 import reference
 from precision import floats
 
-from keras_davidnet import DavidNet, PiecewiseLinear, PyTorchSGD, recipes
+from keras_davidnet import (
+    DavidNet,
+    PiecewiseLinear,
+    PyTorchSGD,
+    optimizers,
+)
 
 torch = pytest.importorskip("torch", reason="PyTorch is what we compare with")
 pytorch_davidnet = pytest.importorskip("pytorch_davidnet")
@@ -188,7 +193,9 @@ def train_as_published(net, parts):
 @pytest.mark.parametrize("train", [train_with_torch, train_as_published])
 def test_fifty_steps_of_fit(rng, train):
     with floats("float64"):
-        optimizer = recipes.davidnet_optimizer(10, epochs=5, peak=0.04)
+        optimizer = optimizers.davidnet_optimizer(
+            10, epochs=5, peak_learning_rate=0.04
+        )
         ours, net, batches = fit_fifty_steps(rng, optimizer)
         assert_equal(ours, train(net, batches), 1e-4)
 

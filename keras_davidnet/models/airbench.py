@@ -9,8 +9,8 @@ from keras_davidnet._checks import check_count, to_python
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.layers import ConvGroup, WhiteningConv2D
 from keras_davidnet.layers.one_pass import FastActivation
-from keras_davidnet.models.airbench_optimizers import airbench_optimizer
 from keras_davidnet.models.whitened import Whitened
+from keras_davidnet.optimizers import airbench_optimizer
 
 # PyTorch's default for the bias of such a convolution.
 _WHITENING_BIAS = keras.initializers.RandomUniform(-(12**-0.5), 12**-0.5)

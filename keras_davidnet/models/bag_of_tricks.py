@@ -13,69 +13,7 @@ from keras_davidnet.layers import (
     WhiteningConv2D,
 )
 from keras_davidnet.models.whitened import Whitened
-from keras_davidnet.optimizers import (
-    CoupledSGD,
-    ExponentialAverage,
-    GroupedOptimizer,
-)
-from keras_davidnet.schedules import PiecewiseLinear
-
-
-def bag_of_tricks_optimizer(
-    steps_per_epoch: int = 97,
-    epochs: float = 10,
-    peak: float = 1.0,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
-    bias_factor: float = 64.0,
-) -> ExponentialAverage:
-    """Page's optimizer of 2019: Nesterov momentum, fast biases.
-
-    The rate rises from 0 to `peak` over the first fifth of the epochs, falls
-    to a tenth of it two epochs before the last ends, and stays there; in less
-    than ten epochs it stays for the last fifth of them.  As in the source the
-    first step is one step up the slope.  Biases have `bias_factor` times the
-    rate, and decay as much less.
-
-    Args:
-        steps_per_epoch: Number of batches per epoch; 97 of 512 for CIFAR-10.
-        epochs: Number of epochs; a step that is begun is made.
-        peak: The highest rate, for the mean loss over a batch.
-        momentum: Nesterov momentum, with the rate in the velocity.
-        weight_decay: Coupled decay of the kernels.
-        bias_factor: How many times the rate of the kernels the biases have.
-
-    Raises:
-        ValueError: If an argument is out of its range.
-    """
-    epochs = check_number("epochs", epochs, gt=0)
-    peak = check_number("peak", peak, ge=0)
-    weight_decay = check_number("weight_decay", weight_decay, ge=0)
-    bias_factor = check_number("bias_factor", bias_factor, gt=0)
-    flat = min(2, epochs / 5)
-
-    def sgd(factor, name):
-        rate = PiecewiseLinear.from_epochs(
-            [0, epochs / 5, epochs - flat],
-            [0.0, factor * peak, 0.1 * factor * peak],
-            steps_per_epoch,
-        )
-        return CoupledSGD(
-            # The source counts a step before it reads the schedule.
-            rate.shifted(-1),
-            momentum=momentum,
-            nesterov=True,
-            weight_decay=weight_decay / factor,
-            name=name,
-        )
-
-    return ExponentialAverage(
-        GroupedOptimizer(
-            sgd(1.0, "kernels"),
-            {".*/beta": sgd(bias_factor, "biases")},
-            name="bag_of_tricks",
-        )
-    )
+from keras_davidnet.optimizers import bag_of_tricks_optimizer
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -125,12 +63,8 @@ class WhitenedDavidNet(Whitened):
 
     # Three poolings halve height and width to one pixel at least.
     smallest = 8
-    adapts_on = 10000
-
-    @staticmethod
-    def default_optimizer(steps_per_epoch=97, epochs=10, batch_size=512):
-        # The rate is the same for every batch size.
-        return bag_of_tricks_optimizer(steps_per_epoch, epochs)
+    num_adapt_images = 10000
+    default_optimizer = staticmethod(bag_of_tricks_optimizer)
 
     def __init__(
         self,

@@ -59,6 +59,7 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
     """
 
     smallest = 1  # height and width of the images
+    num_adapt_images = 0
     _training_size = None
 
     def __init__(
@@ -128,12 +129,15 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
                 name="linear",
             )
 
+    def adapt(self, images) -> None:
+        """Prepares the net for training images; by default does nothing."""
+
     @classmethod
     def from_preset(cls, name: str, **changes: Any) -> "ImageClassifier":
         """A trained net, or a net of other arguments with its weights.
 
         Args:
-            name: One of `presets.names()`.
+            name: One of `presets.list()`.
             **changes: Arguments of the net to change.  With another
                 `num_classes` the head is new; with `include_top=False` there
                 is none, nor are there views.
@@ -148,7 +152,9 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         Example:
 
         ```python
-        backbone = Airbench.from_preset("airbench94_muon", include_top=False)
+        backbone = Airbench.from_preset(
+            "airbench94_muon_cifar10", include_top=False
+        )
         ```
         """
         trained = presets.load(name)
