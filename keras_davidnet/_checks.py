@@ -4,7 +4,6 @@ They accept NumPy scalars and return Python ones, so that configs stay
 JSON-serializable.  Booleans are not numbers here.
 """
 
-import inspect
 import math
 import operator
 from collections.abc import Sequence
@@ -90,15 +89,6 @@ def check_image_shape(
         )
     height, width = (None if size is None else int(size) for size in shape[:2])
     return height, width, int(shape[2])
-
-
-def argument_names(cls: type) -> set[str]:
-    """What the constructors of a class and its bases take."""
-    return {
-        name
-        for base in cls.__mro__
-        for name in inspect.signature(base.__init__).parameters
-    }
 
 
 def is_number(value, kind: type = Real) -> bool:

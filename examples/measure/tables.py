@@ -127,7 +127,7 @@ def seeds(name: str, source: str) -> str:
 
 def facts(name: str) -> str:
     """How good a preset is, and how it was trained."""
-    facts = presets.facts(name)
+    facts = presets.info(name)
     rows = [
         [label, *(f"{facts['accuracy'][key][v]:.2%}" for v in VIEWS.values())]
         for label, key in (("the run", "run"), ("this file, float32", "file"))
@@ -249,8 +249,10 @@ def pages() -> dict[pathlib.Path, str]:
         "docs/index.md": {"recipes": table("")},
         "docs/recipes.md": {"recipes": table("")},
         **{
-            f"docs/models/{name}.md": {"facts": facts(name)}
-            for name in presets.names()
+            f"docs/models/{presets.info(name)['recipe']}.md": {
+                "facts": facts(name)
+            }
+            for name in presets.list()
         },
         "docs/speed.md": {"speed": speed()},
         "docs/results/benchmark-cpu.md": {"benchmark": benchmark()},

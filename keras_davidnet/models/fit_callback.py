@@ -6,12 +6,7 @@ import keras
 from keras import ops
 
 from keras_davidnet.datasets import EpochPlan
-from keras_davidnet.optimizers.default_rates import (
-    has_default_rate,
-    mark_rates,
-    schedule_of,
-)
-from keras_davidnet.optimizers.grouped import leaf_optimizers
+from keras_davidnet.optimizers.grouped import leaf_optimizers, schedule_of
 from keras_davidnet.schedules import (
     DefaultSchedule,
     PiecewiseLinear,
@@ -68,9 +63,10 @@ class FitCallback(keras.callbacks.Callback):
         made = max(map(_steps_made, leaves))
         # Keras may end sooner: `keras.config.set_max_epochs`.
         epochs = min(self.epochs, self.params["epochs"])
-        if not any(map(has_default_rate, leaves)):
-            if steps is not None:
-                _warn(leaves, made + total_steps(epochs - epoch, steps))
+        schedules = [schedule_of(leaf) for leaf in leaves]
+        if not any(isinstance(one, DefaultSchedule) for one in schedules):
+            if steps is not None and epoch < epochs:
+                _warn(schedules, made + total_steps(epochs - epoch, steps))
             return
         if steps is None:
             raise ValueError(
@@ -82,8 +78,10 @@ class FitCallback(keras.callbacks.Callback):
         new = self.model.default_optimizer(
             steps_per_epoch=steps, epochs=epochs, **size
         )
-        for leaf, other in zip(leaves, leaf_optimizers(new), strict=True):
-            if has_default_rate(leaf):
+        for leaf, schedule, other in zip(
+            leaves, schedules, leaf_optimizers(new), strict=True
+        ):
+            if isinstance(schedule, DefaultSchedule):
                 leaf.learning_rate = DefaultSchedule(
                     schedule_of(other), made - epoch * steps
                 )
@@ -143,13 +141,9 @@ def _log_names(leaves):
     ]
 
 
-def _warn(leaves, last_step):
+def _warn(schedules, last_step):
     """Warns if the rates of a user end elsewhere than `fit`."""
-    rates = [
-        schedule
-        for schedule in map(schedule_of, leaves)
-        if isinstance(schedule, PiecewiseLinear)
-    ]
+    rates = [one for one in schedules if isinstance(one, PiecewiseLinear)]
     if not rates:
         return
     # Some groups may be done before the others.

@@ -14,9 +14,9 @@ from keras_davidnet._checks import (
 from keras_davidnet.layers.augmentation import get_augmentation
 from keras_davidnet.recipes import Recipe
 
-# What counts for these is the ratio of two values, not their difference.
-_LOGARITHMIC = re.compile("width|batch_size|peak|.*(rate|decay|scale)")
-# Of nets, which take long to make; optimizers check their own arguments.
+# Arguments whose ranges are sampled by their logarithm.
+_LOGARITHMIC = re.compile("width|batch_size|.*(rate|decay|scale)")
+# Arguments of nets, which take long to make; a search tries optimizers at once.
 _CHECKS = {
     "width": check_count,
     "dropout": functools.partial(check_number, ge=0, lt=1),
@@ -27,7 +27,7 @@ _CHECKS = {
 
 
 def default_of(recipe: Recipe, name: str) -> Any:
-    """What the recipe has for an argument; None if that is not known."""
+    """The recipe's value of an argument; None if it has none."""
     defaults = {
         key: parameter.default
         for function in (recipe.make_optimizer, recipe.net)
@@ -37,12 +37,12 @@ def default_of(recipe: Recipe, name: str) -> Any:
 
 
 class Argument:
-    """An argument and what a search may give it.
+    """An argument and its values in a search.
 
     Args:
-        name: Of the argument and of the hyperparameter.
+        name: Name of the argument and of the hyperparameter.
         given: Choices, a range or a single value, as `RecipeHyperModel` says.
-        default: What the argument is otherwise.
+        default: The recipe's own value.
 
     Attributes:
         values: The choices, the ends of the range, or the single value.
