@@ -197,6 +197,10 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     def build(self, input_shape):
         if self.built:
             return
+        # Not in the constructor: its random seed comes after the body's.
+        self.head_initializer = keras.initializers.get(self.head_initializer)
+        if self.include_top:
+            self._add_head()
         self.normalization.build(input_shape)
         if self.augmentation is not None:
             # A symbolic call builds any layer, one without `build` included.
@@ -204,10 +208,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         shape = input_shape
         for layer in self.body:
             shape = build_any(layer, shape)
-        # Not in the constructor: its random seed comes after the body's.
-        self.head_initializer = keras.initializers.get(self.head_initializer)
         if self.include_top:
-            self._add_head()
             build_any(self.linear, build_any(self.pool, shape))
 
     def _add_head(self):
@@ -447,6 +448,8 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         for callback in callbacks:
             if hasattr(callback, "on_data"):
                 callback.on_data(x, y)
+        # On some backends Keras does it first, without the statistics.
+        self._build_optimizer()
         try:
             return super().fit(
                 x=_stream(x),
@@ -481,6 +484,10 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         with _backend.restore_on_error(self):
             return super().predict(_stream(x), *args, **kwargs)
 
+    def train_on_batch(self, *args, **kwargs):
+        self._build_optimizer()
+        return super().train_on_batch(*args, **kwargs)
+
     def make_train_function(self, force=False):
         if self.train_function is not None and not force:
             return
@@ -498,7 +505,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
 
     def _build_optimizer(self):
         """Not in compile(): layers may be frozen after it."""
-        if self.optimizer.built:
+        if not self.compiled or self.optimizer.built:
             return
         for optimizer in unwrap(self.optimizer):
             if isinstance(optimizer, GroupedOptimizer):

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_davidnet._checks import check_count, check_number
-from keras_davidnet.optimizers.grouped import leaf_optimizers
+from keras_davidnet.optimizers.grouped import leaf_optimizers, unwrap
 
 
 class Averaging(keras.optimizers.Optimizer, abc.ABC):
@@ -177,6 +177,14 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
             config["optimizer"], custom_objects
         )
         return cls(**{**config, "optimizer": optimizer})
+
+
+def find_average(optimizer: keras.optimizers.Optimizer) -> Averaging | None:
+    """The part of an optimizer that averages weights."""
+    for layer in unwrap(optimizer):
+        if isinstance(layer, Averaging):
+            return layer
+    return None
 
 
 class _SlowWeights:
