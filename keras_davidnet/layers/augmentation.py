@@ -11,8 +11,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_davidnet import _backend
 from keras_davidnet._checks import check_count, plain
-from keras_davidnet._distribution import this_replica
 from keras_davidnet.layers.part import Part
 from keras_davidnet.layers.tf_data import call_in_other_graph, in_other_graph
 
@@ -53,7 +53,7 @@ class _RandomImageLayer(Part, keras.layers.Layer):
         what they would get on one device.
         """
         batch = ops.shape(images)[0]
-        replica, count = this_replica()
+        replica, count = _backend.replica()
         draws = keras.random.randint(
             (batch * count, 1), 0, n, seed=self.seed_generator
         )

@@ -4,23 +4,9 @@ from typing import Any
 
 import keras
 
+from keras_davidnet import _backend
 from keras_davidnet._checks import check_positive
-from keras_davidnet.layers.one_pass import one_pass
 from keras_davidnet.layers.part import Part
-
-if keras.backend.backend() == "tensorflow":
-    import tensorflow as tf
-
-    from keras_davidnet.layers.one_pass import widened
-
-    @widened
-    def celu(x, alpha):
-        # Keras's has three passes more, and at 0 a gradient of 2: both of its
-        # branches count there.
-        return alpha * tf.nn.elu(x / alpha)
-
-else:
-    celu = keras.activations.celu
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -54,9 +40,7 @@ class CELU(Part, keras.layers.Layer):
         """There is nothing to build."""
 
     def call(self, inputs, training=False):
-        if training:
-            return one_pass(celu, self.alpha)(inputs)
-        return celu(inputs, self.alpha)
+        return _backend.celu(inputs, self.alpha, training)
 
     def compute_output_shape(self, input_shape):
         return input_shape

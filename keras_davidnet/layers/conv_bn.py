@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_davidnet import _backend
 from keras_davidnet._checks import (
     check_count,
     check_fraction,
@@ -14,10 +15,11 @@ from keras_davidnet._checks import (
     plain,
 )
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
-from keras_davidnet.layers.batch_norm import FusedBatchNormalization
-from keras_davidnet.layers.conv import FastConv2D
-from keras_davidnet.layers.dropout import IntegerDropout
-from keras_davidnet.layers.one_pass import activate
+from keras_davidnet.layers.fast_layers import (
+    FastBatchNormalization,
+    FastConv2D,
+    FastDropout,
+)
 from keras_davidnet.layers.part import (
     Part,
     build_any,
@@ -104,10 +106,8 @@ class ConvBN(Part, keras.layers.Layer):
             dtype=self.dtype_policy,
             name="conv",
         )
-        self.drop = IntegerDropout(
-            dropout, dtype=self.dtype_policy, name="drop"
-        )
-        self.bn = FusedBatchNormalization(
+        self.drop = FastDropout(dropout, dtype=self.dtype_policy, name="drop")
+        self.bn = FastBatchNormalization(
             momentum=momentum,
             epsilon=epsilon,
             trainable=self.trainable,
@@ -126,10 +126,9 @@ class ConvBN(Part, keras.layers.Layer):
         x = self.conv(inputs)
         x = self.drop(x, training=training)
         x = self.bn(x, training=training)
+        x = _backend.activate(self.activation, x, training)
         # A layer given as activation may have another precision.
-        return ops.cast(
-            activate(self.activation, x, training), self.compute_dtype
-        )
+        return ops.cast(x, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return output_shape(

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_davidnet import _backend
 from keras_davidnet._checks import (
     check_count,
     check_momentum,
@@ -13,10 +14,11 @@ from keras_davidnet._checks import (
     plain,
 )
 from keras_davidnet.initializers import Dirac
-from keras_davidnet.layers.batch_norm import FusedBatchNormalization
 from keras_davidnet.layers.conv_pairs import add_conv_pairs
-from keras_davidnet.layers.max_pool import FastMaxPooling2D
-from keras_davidnet.layers.one_pass import activate
+from keras_davidnet.layers.fast_layers import (
+    FastBatchNormalization,
+    FastMaxPooling2D,
+)
 from keras_davidnet.layers.part import Part, build_any, clone_layer, unbuilt
 
 
@@ -85,7 +87,7 @@ class ConvGroup(Part, keras.layers.Layer):
         self.activations = [
             clone_layer(keras.activations.get(activation)) for _ in range(count)
         ]
-        add_conv_pairs(self, count, 3, FusedBatchNormalization)
+        add_conv_pairs(self, count, 3, FastBatchNormalization)
 
     def build(self, input_shape):
         self.conv1.build(input_shape)
@@ -117,7 +119,8 @@ class ConvGroup(Part, keras.layers.Layer):
     def _activate(self, index, x, training):
         # A layer given as activation may have another precision.
         return ops.cast(
-            activate(self.activations[index], x, training), self.compute_dtype
+            _backend.activate(self.activations[index], x, training),
+            self.compute_dtype,
         )
 
     def compute_output_shape(self, input_shape):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 
 from keras_davidnet.initializers import clone_initializer
-from keras_davidnet.layers.conv import FastConv2D
+from keras_davidnet.layers.fast_layers import FastConv2D
 
 
 def add_conv_pairs(

@@ -5,34 +5,17 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_davidnet import _backend
 from keras_davidnet._checks import (
     check_count,
     check_momentum,
     check_not_negative,
 )
-from keras_davidnet.layers.batch_norm import (
-    BACKEND,
-    FastInference,
-    move_statistics,
-    normalize,
-)
-
-if BACKEND == "tensorflow":
-    import tensorflow as tf
-
-    def kernel_is_faster() -> bool:
-        # A GPU has XLA, which fuses the operations itself.
-        return not tf.config.list_physical_devices("GPU")
-
-else:
-
-    def kernel_is_faster() -> bool:
-        # On torch both take about the same time, on JAX there is none.
-        return False
+from keras_davidnet.layers.fast_layers import FastBatchNormalization
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class GhostBatchNormalization(FastInference):
+class GhostBatchNormalization(FastBatchNormalization):
     """Batch normalization of each of `groups` parts of the batch by itself.
 
     In training, image `i` of the batch belongs to group `i % groups`, and each
@@ -94,6 +77,11 @@ class GhostBatchNormalization(FastInference):
         )
         self.groups = check_count("groups", groups)
 
+    def build(self, input_shape):
+        super().build(input_shape)
+        # The groups are each replica's own.
+        self.synchronized = False
+
     def call(self, inputs, training=None, mask=None):
         if not (training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
@@ -110,10 +98,10 @@ class GhostBatchNormalization(FastInference):
             )
         shape = ops.shape(inputs)
         x = ops.reshape(inputs, (-1, self.groups, *shape[1:]))
-        by_kernel = self._fusible and kernel_is_faster()
+        by_kernel = self.takes_kernel and _backend.kernel_per_group()
         normalize_groups = self._by_kernel if by_kernel else self._at_once
         outputs, mean, variance = normalize_groups(x)
-        move_statistics(self, mean, variance)
+        self.update_statistics(mean, variance)
         outputs = ops.reshape(outputs, shape)
         return ops.cast(outputs, self.compute_dtype)
 
@@ -121,7 +109,7 @@ class GhostBatchNormalization(FastInference):
         """The outputs, and mean and variance, averaged over the groups."""
         outputs, means, variances = zip(
             *(
-                normalize(self, part)
+                self.normalize(part)
                 for part in ops.unstack(x, self.groups, axis=1)
             ),
             strict=True,

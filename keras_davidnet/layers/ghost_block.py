@@ -15,8 +15,8 @@ from keras_davidnet._checks import (
 from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.layers.celu import CELU
 from keras_davidnet.layers.conv_pairs import add_conv_pairs
+from keras_davidnet.layers.fast_layers import FastMaxPooling2D
 from keras_davidnet.layers.ghost_batch_norm import GhostBatchNormalization
-from keras_davidnet.layers.max_pool import FastMaxPooling2D
 from keras_davidnet.layers.part import Part
 
 

@@ -9,7 +9,7 @@ from keras import ops
 from keras_davidnet._checks import plain
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.conv_bn import ConvBN
-from keras_davidnet.layers.max_pool import FastMaxPooling2D
+from keras_davidnet.layers.fast_layers import FastMaxPooling2D
 from keras_davidnet.layers.part import (
     Part,
     build_any,

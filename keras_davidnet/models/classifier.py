@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_davidnet import _backend
 from keras_davidnet._array_checks import check_label_shape
-from keras_davidnet._distribution import check_strategy
 from keras_davidnet.models.annealing import rate_configs
 from keras_davidnet.models.averaged_step import averaged_step
 from keras_davidnet.models.fitting import FittedModel
@@ -58,7 +58,7 @@ class Classifier(FittedModel):
                 `tf.distribute.MultiWorkerMirroredStrategy`, which Keras 3
                 cannot train under.
         """
-        check_strategy(self)
+        _backend.check_strategy(self)
         own_rates = optimizer is None or (
             self.own_rates and optimizer is self.optimizer
         )

@@ -1,11 +1,11 @@
 """Input checks of `fit`, `evaluate` and `predict`, and the plan of batches."""
 
-import contextlib
 import math
 
 import keras
 import numpy as np
 
+from keras_davidnet import _backend
 from keras_davidnet._array_checks import (
     as_array,
     check_finite,
@@ -13,7 +13,6 @@ from keras_davidnet._array_checks import (
     check_labels,
     check_raw,
 )
-from keras_davidnet._distribution import scope
 from keras_davidnet.callbacks.lr_finder import LearningRateFinder
 from keras_davidnet.callbacks.resume import Resume
 from keras_davidnet.datasets import Batches
@@ -22,8 +21,6 @@ from keras_davidnet.models.annealing import Annealing
 from keras_davidnet.models.averaged_step import averaging
 from keras_davidnet.models.last_epoch import LastEpoch
 from keras_davidnet.optimizers.grouped import GroupedOptimizer, layers_of
-
-JAX = keras.backend.backend() == "jax"
 
 
 class FittedModel(keras.Model):
@@ -124,31 +121,21 @@ class FittedModel(keras.Model):
         """On JAX, runs `steps_per_execution` steps in one program."""
         made = self.train_function is not None and not force
         super().make_train_function(force)
-        if (
-            JAX
-            and not made
-            and self.steps_per_execution > 1
-            and self.jit_compile
-            and not self.run_eagerly
-            # Batches that are spread over devices are not put together.
-            and keras.distribution.distribution() is None
-        ):
-            from keras_davidnet.models.steps_at_once import steps_at_once
-
-            self.train_function = steps_at_once(
-                self.train_step, self.steps_per_execution
+        if not made:
+            self.train_function = (
+                _backend.multi_step_train_function(self) or self.train_function
             )
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """Like `keras.Model.evaluate`, but checks arrays, as `fit` does."""
         if not self._fitting:
             self._check_arrays("x", "y", x, y)
-        with _kept(self):
+        with _backend.restore_on_error(self):
             return super().evaluate(_unmoved(x), y, *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
         """Like `keras.Model.predict`; the plan of batches stays as it is."""
-        with _kept(self):
+        with _backend.restore_on_error(self):
             return super().predict(_unmoved(x), *args, **kwargs)
 
     def train_on_batch(
@@ -174,7 +161,7 @@ class FittedModel(keras.Model):
                     frozen = self.non_trainable_weights
                     optimizer.frozen = tuple(w.path for w in frozen)
             average = averaging(self)
-            with scope(self):
+            with _backend.variable_scope(self):
                 if average is not None:
                     average.build(
                         self.trainable_variables,
@@ -244,24 +231,6 @@ class FittedModel(keras.Model):
             if y is not None:
                 y = as_array(y_name, y)
             check_labels(y_name, y, x, self.num_classes)
-
-
-@contextlib.contextmanager
-def _kept(model):
-    """Restores the model's variables if a step fails.
-
-    On JAX Keras takes them out of the model while it evaluates or predicts, and
-    an error would leave it without.
-    """
-    values = []
-    if JAX:
-        values = [(v, v.value) for v in model.variables]
-    try:
-        yield
-    except Exception:
-        for variable, value in values:
-            variable.assign(value)
-        raise
 
 
 def _unmoved(data):
