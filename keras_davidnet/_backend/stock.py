@@ -52,7 +52,7 @@ def batch_normalization(images, gamma, beta, epsilon, statistics=None):
         images: `(batch, height, width, channels)`.
         gamma, beta: `(channels,)`, or None.
         epsilon: Added to the variance.
-        statistics: The mean and variance; by default those of the images.
+        statistics: The mean and variance; computed from the images by default.
     """
     x = ops.cast(images, "float32")
     mean, variance = statistics or ops.moments(x, (0, 1, 2))

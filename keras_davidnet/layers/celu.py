@@ -6,11 +6,10 @@ import keras
 
 from keras_davidnet import _backend
 from keras_davidnet._checks import check_positive
-from keras_davidnet.layers.part import Part
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class CELU(Part, keras.layers.Layer):
+class CELU(keras.layers.Layer):
     """The activation `max(0, x) + min(0, alpha * (exp(x / alpha) - 1))`.
 
     Keras's word `"celu"` means an alpha of 1.
@@ -18,6 +17,17 @@ class CELU(Part, keras.layers.Layer):
     Args:
         alpha: `-alpha` is the lower bound; the smaller, the closer to ReLU.
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`.
+
+    Input shape:
+        Any.
+
+    Output shape:
+        The same as the input's.
+
+    Call arguments:
+        inputs: A tensor.
+        training: Whether to compile values and gradient together, which is
+            faster on TensorFlow; the numbers are the same to within rounding.
 
     Raises:
         ValueError: If `alpha` is not positive.

@@ -15,22 +15,22 @@ from keras_davidnet._checks import (
     plain,
 )
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
+from keras_davidnet.layers.composite import (
+    CompositeLayer,
+    build_any,
+    clone_layer,
+    output_shape,
+    without_build_config,
+)
 from keras_davidnet.layers.fast_layers import (
     FastBatchNormalization,
     FastConv2D,
     FastDropout,
 )
-from keras_davidnet.layers.part import (
-    Part,
-    build_any,
-    clone_layer,
-    output_shape,
-    unbuilt,
-)
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class ConvBN(Part, keras.layers.Layer):
+class ConvBN(CompositeLayer, keras.layers.Layer):
     """Convolution, dropout, batch normalization, activation.
 
     `activation(batch_norm(dropout(conv(x))))`, the convolution without bias:
@@ -38,17 +38,13 @@ class ConvBN(Part, keras.layers.Layer):
     biased one, as Keras's is; PyTorch's is n / (n - 1) times it, n being batch
     times height times width.
 
-    Input: `(batch, height, width, channels)`.  Output: `(batch, new_height,
-    new_width, filters)`, of the input's height and width under the default
-    strides and padding.
-
     Args:
         filters: Number of output channels.
         kernel_size: An integer or a pair, in pixels.
         strides: An integer or a pair, in pixels.
         padding: `"same"` or `"valid"`.
         activation: Name or function of the activation, None for none; or any
-            layer, of which a copy is used.
+            layer, which is copied.
         kernel_initializer: Name, instance or class of the initializer.
         momentum: Momentum of the moving statistics, `new = momentum * old + (1
             - momentum) * batch` (PyTorch writes 0.1 for this 0.9).
@@ -57,6 +53,18 @@ class ConvBN(Part, keras.layers.Layer):
             in `[0, 1)`; 0 turns dropout off.
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
             `trainable`.
+
+    Input shape:
+        `(batch, height, width, channels)`.
+
+    Output shape:
+        `(batch, new_height, new_width, filters)`; the default strides and
+        padding keep height and width.
+
+    Call arguments:
+        inputs: Images or feature maps.
+        training: Whether to drop out, and to normalize by the batch's
+            statistics instead of the moving ones.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -93,7 +101,7 @@ class ConvBN(Part, keras.layers.Layer):
         self.momentum = check_momentum("momentum", momentum)
         self.epsilon = check_not_negative("epsilon", epsilon)
         self.dropout = check_fraction("dropout", dropout)
-        # Keras hands `trainable` on when it is set, but not when it is given.
+        # Keras passes `trainable` on when it is set, but not when it is given.
         self.conv = FastConv2D(
             filters,
             self.kernel_size,
@@ -142,7 +150,9 @@ class ConvBN(Part, keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "strides": self.strides,
             "padding": self.padding,
-            "activation": unbuilt(keras.activations.serialize(self.activation)),
+            "activation": without_build_config(
+                keras.activations.serialize(self.activation)
+            ),
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer
             ),

@@ -113,7 +113,7 @@ class FastBatchNormalization(keras.layers.BatchNormalization):
     def normalize(self, images, statistics=None):
         """The outputs, and the mean and variance of each channel.
 
-        These are the `statistics`, by default those of the images.
+        The statistics may be given; else they are computed.
         """
         return _backend.batch_normalization(
             ops.cast(images, self.compute_dtype),

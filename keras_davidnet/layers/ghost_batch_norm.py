@@ -19,18 +19,16 @@ class GhostBatchNormalization(FastBatchNormalization):
     """Batch normalization of each of `groups` parts of the batch by itself.
 
     In training, image `i` of the batch belongs to group `i % groups`, and each
-    group is normalised by its own mean and variance.  Their noise regularises,
-    as that of smaller batches does.  In inference it is ordinary batch
-    normalization, for any batch size.
+    group is normalized by its own mean and variance.  Their noise regularizes,
+    like smaller batches.  In inference it is ordinary batch normalization, for
+    any batch size.
 
-    The moving statistics are those of the groups' mean statistics.  The source
-    keeps a set per group and averages the sets for inference, which is the
-    same: a moving average is linear.
+    The moving statistics follow the mean over the groups.  The source keeps a
+    set per group and averages the sets for inference, which is the same: a
+    moving average is linear.
 
     Statistics are computed in float32 under mixed precision.  Under
     `tf.distribute` each replica divides its part into `groups` groups.
-
-    Input and output: `(batch, ..., channels)`.
 
     Args:
         groups: Number of parts.
@@ -39,6 +37,18 @@ class GhostBatchNormalization(FastBatchNormalization):
         epsilon: Added to the variance.
         **kwargs: Arguments of `keras.layers.BatchNormalization`: `scale`,
             `center`, ...
+
+    Input shape:
+        `(batch, ..., channels)`; in training the batch must be a multiple of
+        `groups`.
+
+    Output shape:
+        The same as the input's.
+
+    Call arguments:
+        inputs: A tensor.
+        training: Whether to normalize by the groups' statistics instead of the
+            moving ones.
 
     Raises:
         ValueError: If an argument is out of its range, or for
@@ -67,7 +77,7 @@ class GhostBatchNormalization(FastBatchNormalization):
     ):
         if kwargs.get("synchronized"):
             raise ValueError(
-                "The statistics of groups are never those of all replicas. "
+                "Groups have statistics of their own, on every replica. "
                 f"Received: synchronized={kwargs['synchronized']!r}"
             )
         super().__init__(
@@ -121,7 +131,7 @@ class GhostBatchNormalization(FastBatchNormalization):
         )
 
     def _at_once(self, x):
-        """As `_by_kernel`, by operations on all groups."""
+        """The same, by operations on all groups."""
         # As Keras: 16 bits are too few for sums over images.
         x = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
         # The axis of the channels has one more before it.

@@ -8,7 +8,7 @@ from keras import ops
 
 
 def in_other_graph(images) -> bool:
-    """Whether these are in a TensorFlow graph under a different backend."""
+    """Whether images are in a TensorFlow graph under another backend."""
     tf = sys.modules.get("tensorflow")
     return (
         tf is not None

@@ -20,13 +20,17 @@ from keras_davidnet._checks import (
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.initializers import clone_initializer
 from keras_davidnet.layers.augmentation import get_augmentation
-from keras_davidnet.layers.part import Part, build_any, output_shape
+from keras_davidnet.layers.composite import (
+    CompositeLayer,
+    build_any,
+    output_shape,
+)
 from keras_davidnet.models.built_when_made import BuiltWhenMade
 from keras_davidnet.models.classifier import Classifier, check_not_named
 from keras_davidnet.models.views import check_views, weighted_views
 
 
-class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
+class ImageClassifier(CompositeLayer, Classifier, metaclass=BuiltWhenMade):
     """Normalisation, augmentation, a body, a head, views: the common shell.
 
     Raw images are normalised, augmented when training, passed through `body`,
