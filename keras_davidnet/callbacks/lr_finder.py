@@ -7,13 +7,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_davidnet import _backend
 from keras_davidnet._checks import check_number
-from keras_davidnet._distribution import scope
 from keras_davidnet.datasets.batches import Batches
 from keras_davidnet.optimizers.grouped import leaf_optimizers
 from keras_davidnet.schedules import PiecewiseLinear
 
-JAX = keras.backend.backend() == "jax"
 # The smoothed loss is the mean of about this fraction of all steps.
 _WINDOW = 1 / 20
 _DIVERGED = 4
@@ -137,7 +136,7 @@ class LearningRateFinder(keras.callbacks.Callback):
         optimizers = leaf_optimizers(model.optimizer)
         shares = _shares(optimizers)
         if not model.optimizer.built:
-            with scope(model):
+            with _backend.variable_scope(model):
                 model.optimizer.build(model.trainable_variables)
         self._keep(optimizers)
         growth = math.log(self.high / self.low) / (steps - 1)
@@ -173,9 +172,8 @@ class LearningRateFinder(keras.callbacks.Callback):
         )
 
     def on_train_batch_end(self, batch, logs: Any = None):
-        if JAX:
-            # Else the variables are empty until the epoch ends.
-            self.model.jax_state_sync()
+        # On JAX the variables are empty until the epoch ends.
+        _backend.sync_state(self.model)
         loss = float(logs["loss"])
         if not math.isfinite(loss):
             self.model.stop_training = True

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
+from keras_davidnet import _backend
 from keras_davidnet._checks import check_count
 from keras_davidnet.datasets.plan import EpochPlan
 
-TENSORFLOW = keras.backend.backend() == "tensorflow"
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -143,11 +143,9 @@ class Batches(keras.utils.PyDataset):
         Drawing from them, even a whole epoch, never moves the plan.  It is a
         `tf.data.Dataset` on TensorFlow, `Batches` elsewhere.
         """
-        if TENSORFLOW:
-            return self.tf_dataset()
         feed = copy.copy(self)
         feed._advances = False
-        return feed
+        return _backend.stream(feed)
 
     def tf_dataset(self) -> "tf.data.Dataset":
         """The same batches as a `tf.data.Dataset`, drawn ahead of the step.

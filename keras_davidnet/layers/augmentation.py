@@ -1,8 +1,8 @@
 """Random image layers that draw once per image, inside the compiled step.
 
-Every draw is of integers: the same seed then gives the same numbers at any
-precision and with XLA or without.  On TensorFlow draws of floats, such as those
-of `keras.layers.RandomFlip` and `Dropout`, differ between the two.
+Every draw is an integer: the same seed then gives the same numbers at any
+precision and with XLA or without.  On TensorFlow floats, which
+`keras.layers.RandomFlip` and `Dropout` draw, differ between the two.
 """
 
 import re
@@ -11,13 +11,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_davidnet import _backend
 from keras_davidnet._checks import check_count, to_python
-from keras_davidnet._distribution import this_replica
-from keras_davidnet.layers.part import Part
 from keras_davidnet.layers.tf_data import call_in_other_graph, in_other_graph
 
 
-class _RandomImageLayer(Part, keras.layers.Layer):
+class _RandomImageLayer(keras.layers.Layer):
     """Passes images unchanged, or in training through `augment`."""
 
     def __init__(self, seed: int | None = None, **kwargs: Any):
@@ -53,7 +52,7 @@ class _RandomImageLayer(Part, keras.layers.Layer):
         what they would get on one device.
         """
         batch = ops.shape(images)[0]
-        replica, count = this_replica()
+        replica, count = _backend.replica()
         draws = keras.random.randint(
             (batch * count, 1), 0, n, seed=self.seed_generator
         )
@@ -74,13 +73,21 @@ class RandomPadCrop(_RandomImageLayer):
     the border pixels themselves are not repeated, and each of the
     `(2 * padding + 1) ** 2` offsets is equally likely.
 
-    Input and output: `(batch, height, width, channels)`.  When not training
-    the images pass unchanged.
-
     Args:
         padding: Number of pixels on each side, less than height and width.
         seed: An integer, for the same offsets in every run.
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`.
+
+    Input shape:
+        `(batch, height, width, channels)`.
+
+    Output shape:
+        The same as the input's.
+
+    Call arguments:
+        images: A tensor; inside of `tf.data.Dataset.map` a TensorFlow tensor,
+            whatever the backend is.
+        training: Whether to augment; otherwise images pass unchanged.
 
     Raises:
         ValueError: If `padding` is not a positive integer, or if the images
@@ -129,12 +136,20 @@ class RandomPadCrop(_RandomImageLayer):
 class RandomHorizontalFlip(_RandomImageLayer):
     """Mirrors each image, left to right, with probability one half.
 
-    Input and output: `(batch, height, width, channels)`.  When not training
-    the images pass unchanged.
-
     Args:
         seed: An integer, for the same flips in every run.
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`.
+
+    Input shape:
+        `(batch, height, width, channels)`.
+
+    Output shape:
+        The same as the input's.
+
+    Call arguments:
+        images: A tensor; inside of `tf.data.Dataset.map` a TensorFlow tensor,
+            whatever the backend is.
+        training: Whether to augment; otherwise images pass unchanged.
     """
 
     def augment(self, images):
@@ -148,16 +163,24 @@ class RandomCutout(_RandomImageLayer):
 
     Cutout (DeVries and Taylor, 2017, arXiv:1708.04552), as DavidNet uses it:
     the square lies whole inside the image, each place equally likely.  Zero
-    is the mean colour where the images are normalised before, as `DavidNet`
+    is the mean colour where the images are normalized before, as `DavidNet`
     does.
-
-    Input and output: `(batch, height, width, channels)`.  When not training
-    the images pass unchanged.
 
     Args:
         size: Side of the square, in pixels, at most height and width.
         seed: An integer, for the same places in every run.
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`.
+
+    Input shape:
+        `(batch, height, width, channels)`.
+
+    Output shape:
+        The same as the input's.
+
+    Call arguments:
+        images: A tensor; inside of `tf.data.Dataset.map` a TensorFlow tensor,
+            whatever the backend is.
+        training: Whether to augment; otherwise images pass unchanged.
 
     Raises:
         ValueError: If `size` is not a positive integer, or if the images are
@@ -222,8 +245,8 @@ def get_augmentation(
 
     Args:
         identifier: A name; a layer and None are returned as they are.
-        channels: Of the images.
-        dtype: Of the layers that are made.
+        channels: Number of channels of the images.
+        dtype: Dtype of the layers that are made.
 
     Raises:
         ValueError: If no augmentation has that name.

@@ -6,23 +6,25 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_davidnet import _backend
 from keras_davidnet._checks import check_count, check_number, to_python
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
-from keras_davidnet.layers.batch_norm import FusedBatchNormalization
-from keras_davidnet.layers.conv import FastConv2D
-from keras_davidnet.layers.dropout import IntegerDropout
-from keras_davidnet.layers.one_pass import activate
-from keras_davidnet.layers.part import (
-    Part,
+from keras_davidnet.layers.composite import (
+    CompositeLayer,
     build_any,
     clone_layer,
     output_shape,
-    unbuilt,
+    without_build_config,
+)
+from keras_davidnet.layers.fast_layers import (
+    FastBatchNormalization,
+    FastConv2D,
+    FastDropout,
 )
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class ConvBN(Part, keras.layers.Layer):
+class ConvBN(CompositeLayer, keras.layers.Layer):
     """Convolution, dropout, batch normalization, activation.
 
     `activation(batch_norm(dropout(conv(x))))`, the convolution without bias:
@@ -30,17 +32,13 @@ class ConvBN(Part, keras.layers.Layer):
     biased one, as Keras's is; PyTorch's is n / (n - 1) times it, n being batch
     times height times width.
 
-    Input: `(batch, height, width, channels)`.  Output: `(batch, new_height,
-    new_width, filters)`, of the input's height and width under the default
-    strides and padding.
-
     Args:
         filters: Number of output channels.
         kernel_size: An integer or a pair, in pixels.
         strides: An integer or a pair, in pixels.
         padding: `"same"` or `"valid"`.
         activation: Name or function of the activation, None for none; or any
-            layer, of which a copy is used.
+            layer, which is copied.
         kernel_initializer: Name, instance or class of the initializer.
         momentum: Momentum of the moving statistics, `new = momentum * old + (1
             - momentum) * batch` (PyTorch writes 0.1 for this 0.9).
@@ -49,6 +47,18 @@ class ConvBN(Part, keras.layers.Layer):
             in `[0, 1)`; 0 turns dropout off.
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
             `trainable`.
+
+    Input shape:
+        `(batch, height, width, channels)`.
+
+    Output shape:
+        `(batch, new_height, new_width, filters)`; the default strides and
+        padding keep height and width.
+
+    Call arguments:
+        inputs: Images or feature maps.
+        training: Whether to drop out, and to normalize by the batch's
+            statistics instead of the moving ones.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -85,7 +95,7 @@ class ConvBN(Part, keras.layers.Layer):
         self.momentum = check_number("momentum", momentum, ge=0, le=1)
         self.epsilon = check_number("epsilon", epsilon, ge=0)
         self.dropout = check_number("dropout", dropout, ge=0, lt=1)
-        # Keras hands `trainable` on when it is set, but not when it is given.
+        # Keras passes `trainable` on when it is set, but not when it is given.
         self.conv = FastConv2D(
             filters,
             self.kernel_size,
@@ -98,10 +108,8 @@ class ConvBN(Part, keras.layers.Layer):
             dtype=self.dtype_policy,
             name="conv",
         )
-        self.drop = IntegerDropout(
-            dropout, dtype=self.dtype_policy, name="drop"
-        )
-        self.bn = FusedBatchNormalization(
+        self.drop = FastDropout(dropout, dtype=self.dtype_policy, name="drop")
+        self.bn = FastBatchNormalization(
             momentum=momentum,
             epsilon=epsilon,
             trainable=self.trainable,
@@ -120,10 +128,9 @@ class ConvBN(Part, keras.layers.Layer):
         x = self.conv(inputs)
         x = self.drop(x, training=training)
         x = self.bn(x, training=training)
+        x = _backend.activate(self.activation, x, training)
         # A layer given as activation may have another precision.
-        return ops.cast(
-            activate(self.activation, x, training), self.compute_dtype
-        )
+        return ops.cast(x, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return output_shape(
@@ -137,7 +144,9 @@ class ConvBN(Part, keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "strides": self.strides,
             "padding": self.padding,
-            "activation": unbuilt(keras.activations.serialize(self.activation)),
+            "activation": without_build_config(
+                keras.activations.serialize(self.activation)
+            ),
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer
             ),

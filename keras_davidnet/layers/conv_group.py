@@ -6,18 +6,25 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_davidnet import _backend
 from keras_davidnet._checks import check_count, check_number, to_python
-from keras_davidnet.initializers import Dirac
-from keras_davidnet.layers.batch_norm import FusedBatchNormalization
-from keras_davidnet.layers.conv_pairs import add_conv_pairs
-from keras_davidnet.layers.max_pool import FastMaxPooling2D
-from keras_davidnet.layers.one_pass import activate
-from keras_davidnet.layers.part import Part, build_any, clone_layer, unbuilt
+from keras_davidnet.initializers import Dirac, clone_initializer
+from keras_davidnet.layers.composite import (
+    CompositeLayer,
+    build_any,
+    clone_layer,
+    without_build_config,
+)
+from keras_davidnet.layers.fast_layers import (
+    FastBatchNormalization,
+    FastConv2D,
+    FastMaxPooling2D,
+)
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class ConvGroup(Part, keras.layers.Layer):
-    """Two or three convolutions, the first one pooled, as airbench has them.
+class ConvGroup(CompositeLayer, keras.layers.Layer):
+    """Two or three convolutions, the first one pooled, as in airbench.
 
     With 3x3 convolutions of `filters` filters without bias, and batch
     normalizations `bn` without scale:
@@ -26,15 +33,12 @@ class ConvGroup(Part, keras.layers.Layer):
     - `residual=False`: `act(bn2(conv2(h)))`
     - `residual=True`: `act(bn3(conv3(act(bn2(conv2(h))))) + h)`
 
-    Input: `(batch, height, width, channels)`.  Output: `(batch, height // 2,
-    width // 2, filters)`.
-
     Args:
         filters: Number of output channels.
         residual: Whether the group has the third convolution and the sum, as
             the nets for 96% have.
         activation: Name or function of the activation; or any layer that keeps
-            the shape, of which each convolution has a copy.
+            the shape, which is copied for each convolution.
         kernel_initializer: Name, instance or class of the initializer; a seed
             of `s` gives the kernels `s`, `s + 1` and `s + 2`.
         momentum: Momentum of the moving statistics, `new = momentum * old + (1
@@ -42,6 +46,17 @@ class ConvGroup(Part, keras.layers.Layer):
         epsilon: Added to the variance.
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
             `trainable`.
+
+    Input shape:
+        `(batch, height, width, channels)`.
+
+    Output shape:
+        `(batch, height // 2, width // 2, filters)`.
+
+    Call arguments:
+        inputs: Images or feature maps.
+        training: Whether to normalize by the batch's statistics instead of the
+            moving ones.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -76,11 +91,40 @@ class ConvGroup(Part, keras.layers.Layer):
         self.pool = FastMaxPooling2D(
             2, data_format="channels_last", name="pool", dtype=self.dtype_policy
         )
-        count = 3 if residual else 2
         self.activations = [
-            clone_layer(keras.activations.get(activation)) for _ in range(count)
+            clone_layer(keras.activations.get(activation), index)
+            for index in range(3 if residual else 2)
         ]
-        add_conv_pairs(self, count, 3, FusedBatchNormalization)
+        # Keras passes `trainable` on when it is set, but not when it is given.
+        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
+
+        def conv(index):
+            return FastConv2D(
+                self.filters,
+                3,
+                padding="same",
+                use_bias=False,
+                data_format="channels_last",
+                kernel_initializer=clone_initializer(
+                    self.kernel_initializer, index
+                ),
+                name=f"conv{index + 1}",
+                **common,
+            )
+
+        def norm(index):
+            return FastBatchNormalization(
+                momentum=self.momentum,
+                epsilon=self.epsilon,
+                scale=False,
+                name=f"bn{index + 1}",
+                **common,
+            )
+
+        self.conv1, self.bn1 = conv(0), norm(0)
+        self.conv2, self.bn2 = conv(1), norm(1)
+        if self.residual:
+            self.conv3, self.bn3 = conv(2), norm(2)
 
     def build(self, input_shape):
         self.conv1.build(input_shape)
@@ -96,7 +140,7 @@ class ConvGroup(Part, keras.layers.Layer):
 
     @property
     def activation(self):
-        """That of the first convolution; the others have copies."""
+        """The first convolution's activation; the others have copies."""
         return self.activations[0]
 
     def call(self, inputs, training=False):
@@ -112,7 +156,8 @@ class ConvGroup(Part, keras.layers.Layer):
     def _activate(self, index, x, training):
         # A layer given as activation may have another precision.
         return ops.cast(
-            activate(self.activations[index], x, training), self.compute_dtype
+            _backend.activate(self.activations[index], x, training),
+            self.compute_dtype,
         )
 
     def compute_output_shape(self, input_shape):
@@ -125,7 +170,9 @@ class ConvGroup(Part, keras.layers.Layer):
             **super().get_config(),
             "filters": self.filters,
             "residual": self.residual,
-            "activation": unbuilt(keras.activations.serialize(self.activation)),
+            "activation": without_build_config(
+                keras.activations.serialize(self.activation)
+            ),
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer
             ),

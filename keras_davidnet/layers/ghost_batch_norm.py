@@ -5,45 +5,26 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_davidnet import _backend
 from keras_davidnet._checks import check_count, check_number
-from keras_davidnet.layers.batch_norm import (
-    BACKEND,
-    FastInference,
-    move_statistics,
-    normalize,
-)
-
-if BACKEND == "tensorflow":
-    import tensorflow as tf
-
-    def kernel_is_faster() -> bool:
-        # A GPU has XLA, which fuses the operations itself.
-        return not tf.config.list_physical_devices("GPU")
-
-else:
-
-    def kernel_is_faster() -> bool:
-        # On torch both take about the same time, on JAX there is none.
-        return False
+from keras_davidnet.layers.fast_layers import FastBatchNormalization
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class GhostBatchNormalization(FastInference):
+class GhostBatchNormalization(FastBatchNormalization):
     """Batch normalization of each of `groups` parts of the batch by itself.
 
     In training, image `i` of the batch belongs to group `i % groups`, and each
-    group is normalised by its own mean and variance.  Their noise regularises,
-    as that of smaller batches does.  In inference it is ordinary batch
-    normalization, for any batch size.
+    group is normalized by its own mean and variance.  Their noise regularizes,
+    like smaller batches.  In inference it is ordinary batch normalization, for
+    any batch size.
 
-    The moving statistics are those of the groups' mean statistics.  The source
-    keeps a set per group and averages the sets for inference, which is the
-    same: a moving average is linear.
+    The moving statistics follow the mean over the groups.  The source keeps a
+    set per group and averages the sets for inference, which is the same: a
+    moving average is linear.
 
     Statistics are computed in float32 under mixed precision.  Under
     `tf.distribute` each replica divides its part into `groups` groups.
-
-    Input and output: `(batch, ..., channels)`.
 
     Args:
         groups: Number of parts.
@@ -52,6 +33,18 @@ class GhostBatchNormalization(FastInference):
         epsilon: Added to the variance.
         **kwargs: Arguments of `keras.layers.BatchNormalization`: `scale`,
             `center`, ...
+
+    Input shape:
+        `(batch, ..., channels)`; in training the batch must be a multiple of
+        `groups`.
+
+    Output shape:
+        The same as the input's.
+
+    Call arguments:
+        inputs: A tensor.
+        training: Whether to normalize by the groups' statistics instead of the
+            moving ones.
 
     Raises:
         ValueError: If an argument is out of its range, or for
@@ -80,7 +73,7 @@ class GhostBatchNormalization(FastInference):
     ):
         if kwargs.get("synchronized"):
             raise ValueError(
-                "The statistics of groups are never those of all replicas. "
+                "Groups have statistics of their own, on every replica. "
                 f"Received: synchronized={kwargs['synchronized']!r}"
             )
         super().__init__(
@@ -89,6 +82,11 @@ class GhostBatchNormalization(FastInference):
             **kwargs,
         )
         self.groups = check_count("groups", groups)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        # The groups are each replica's own.
+        self.synchronized = False
 
     def call(self, inputs, training=None, mask=None):
         if not (training and self.trainable):
@@ -106,10 +104,10 @@ class GhostBatchNormalization(FastInference):
             )
         shape = ops.shape(inputs)
         x = ops.reshape(inputs, (-1, self.groups, *shape[1:]))
-        by_kernel = self._fusible and kernel_is_faster()
+        by_kernel = self.takes_kernel and _backend.kernel_per_group()
         normalize_groups = self._by_kernel if by_kernel else self._at_once
         outputs, mean, variance = normalize_groups(x)
-        move_statistics(self, mean, variance)
+        self.update_statistics(mean, variance)
         outputs = ops.reshape(outputs, shape)
         return ops.cast(outputs, self.compute_dtype)
 
@@ -117,7 +115,7 @@ class GhostBatchNormalization(FastInference):
         """The outputs, and mean and variance, averaged over the groups."""
         outputs, means, variances = zip(
             *(
-                normalize(self, part)
+                self.normalize(part)
                 for part in ops.unstack(x, self.groups, axis=1)
             ),
             strict=True,
@@ -129,7 +127,7 @@ class GhostBatchNormalization(FastInference):
         )
 
     def _at_once(self, x):
-        """As `_by_kernel`, by operations on all groups."""
+        """The same, by operations on all groups."""
         # As Keras: 16 bits are too few for sums over images.
         x = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
         # The axis of the channels has one more before it.

@@ -1,22 +1,20 @@
 """The block of Page's bag-of-tricks net."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from keras_davidnet._checks import check_count, check_number, to_python
-from keras_davidnet.initializers import PyTorchUniform
+from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.celu import CELU
-from keras_davidnet.layers.conv_pairs import add_conv_pairs
+from keras_davidnet.layers.composite import CompositeLayer
+from keras_davidnet.layers.fast_layers import FastConv2D, FastMaxPooling2D
 from keras_davidnet.layers.ghost_batch_norm import GhostBatchNormalization
-from keras_davidnet.layers.max_pool import FastMaxPooling2D
-from keras_davidnet.layers.part import Part
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class GhostBlock(Part, keras.layers.Layer):
+class GhostBlock(CompositeLayer, keras.layers.Layer):
     """Convolution, pooling, ghost batch normalization, CELU; with a branch.
 
     With convolutions of `filters` filters without bias, and ghost batch
@@ -26,11 +24,7 @@ class GhostBlock(Part, keras.layers.Layer):
     - `residual=False`: `h`
     - `residual=True`: `h + celu(bn3(conv3(celu(bn2(conv2(h))))))`
 
-    Unlike `ResBlock` it pools before it normalises, which is faster.
-
-    Input: `(batch, height, width, channels)`; in training the batch must
-    be a multiple of `groups`.  Output: `(batch, height // 2, width // 2,
-    filters)`, or without pooling the input's height and width.
+    Unlike `ResBlock` it pools before it normalizes, which is faster.
 
     Args:
         filters: Number of output channels.
@@ -45,6 +39,19 @@ class GhostBlock(Part, keras.layers.Layer):
         epsilon: Added to the variance.
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
             `trainable`.
+
+    Input shape:
+        `(batch, height, width, channels)`; in training the batch must be a
+        multiple of `groups`.
+
+    Output shape:
+        `(batch, height // 2, width // 2, filters)`; without pooling, of the
+        input's height and width.
+
+    Call arguments:
+        inputs: Images or feature maps.
+        training: Whether to normalize by the groups' statistics instead of the
+            moving ones.
 
     Raises:
         ValueError: If an argument is out of its range; in training, if the
@@ -94,12 +101,37 @@ class GhostBlock(Part, keras.layers.Layer):
             alpha, dtype=self.dtype_policy, name="activation"
         )
         self.alpha = self.activation.alpha
-        add_conv_pairs(
-            self,
-            3 if residual else 1,
-            self.kernel_size,
-            functools.partial(GhostBatchNormalization, self.groups),
-        )
+        # Keras passes `trainable` on when it is set, but not when it is given.
+        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
+
+        def conv(index):
+            return FastConv2D(
+                self.filters,
+                self.kernel_size,
+                padding="same",
+                use_bias=False,
+                data_format="channels_last",
+                kernel_initializer=clone_initializer(
+                    self.kernel_initializer, index
+                ),
+                name=f"conv{index + 1}",
+                **common,
+            )
+
+        def norm(index):
+            return GhostBatchNormalization(
+                self.groups,
+                momentum=self.momentum,
+                epsilon=self.epsilon,
+                scale=False,
+                name=f"bn{index + 1}",
+                **common,
+            )
+
+        self.conv1, self.bn1 = conv(0), norm(0)
+        if self.residual:
+            self.conv2, self.bn2 = conv(1), norm(1)
+            self.conv3, self.bn3 = conv(2), norm(2)
 
     def build(self, input_shape):
         self.conv1.build(input_shape)

@@ -8,19 +8,19 @@ from keras import ops
 
 from keras_davidnet._checks import to_python
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
-from keras_davidnet.layers.conv_bn import ConvBN
-from keras_davidnet.layers.max_pool import FastMaxPooling2D
-from keras_davidnet.layers.part import (
-    Part,
+from keras_davidnet.layers.composite import (
+    CompositeLayer,
     build_any,
     clone_layer,
     output_shape,
-    unbuilt,
+    without_build_config,
 )
+from keras_davidnet.layers.conv_bn import ConvBN
+from keras_davidnet.layers.fast_layers import FastMaxPooling2D
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class ResBlock(Part, keras.layers.Layer):
+class ResBlock(CompositeLayer, keras.layers.Layer):
     """A `ConvBN`, a pooling and, if wanted, a residual branch.
 
     With `h = pool(conv(x))`, where `conv`, `res1` and `res2` are `ConvBN`s:
@@ -28,14 +28,11 @@ class ResBlock(Part, keras.layers.Layer):
     - `residual=False`: `h`
     - `residual=True`: `h + res2(res1(h))`, with no activation after the sum.
 
-    Input: `(batch, height, width, channels)`.  Output: `(batch, new_height,
-    new_width, filters)`, half the height and width under the default pooling.
-
     Args:
         filters: Number of output channels.
         residual: Whether the block has the residual branch.
-        pool: `"max"` for 2x2 max pooling, None for none, or any
-            layer, of which a copy is used.
+        pool: `"max"` for 2x2 max pooling, None for none, or any layer, which
+            is copied.
         kernel_size: Size of all convolutions, which keep height and width.
         activation: As for `ConvBN`.
         kernel_initializer: As for `ConvBN`.  The three kernels never share a
@@ -45,6 +42,18 @@ class ResBlock(Part, keras.layers.Layer):
         dropout: As for `ConvBN`.
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
             `trainable`.
+
+    Input shape:
+        `(batch, height, width, channels)`.
+
+    Output shape:
+        `(batch, new_height, new_width, filters)`; the default pooling halves
+        height and width.
+
+    Call arguments:
+        inputs: Images or feature maps.
+        training: Whether to drop out, and to normalize by the batch's
+            statistics instead of the moving ones.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -92,8 +101,9 @@ class ResBlock(Part, keras.layers.Layer):
         self.pool = clone_layer(pool)
         self.kernel_size = to_python(kernel_size)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.conv, *branch = (
-            ConvBN(
+
+        def conv_bn(index, name):
+            return ConvBN(
                 filters,
                 self.kernel_size,
                 activation=activation,
@@ -107,13 +117,11 @@ class ResBlock(Part, keras.layers.Layer):
                 dtype=self.dtype_policy,
                 name=name,
             )
-            for index, name in enumerate(
-                ("conv", "res1", "res2") if residual else ("conv",)
-            )
-        )
-        self.res1: Any
-        self.res2: Any
-        self.res1, self.res2 = branch or (None, None)
+
+        self.conv = conv_bn(0, "conv")
+        if self.residual:
+            self.res1 = conv_bn(1, "res1")
+            self.res2 = conv_bn(2, "res2")
         self.filters = self.conv.filters
         self.momentum = self.conv.momentum
         self.epsilon = self.conv.epsilon
@@ -129,7 +137,7 @@ class ResBlock(Part, keras.layers.Layer):
 
     @property
     def activation(self):
-        """That of the first convolution; the others have copies."""
+        """The first convolution's activation; the others have copies."""
         return self.conv.activation
 
     def call(self, inputs, training=False):
@@ -154,9 +162,14 @@ class ResBlock(Part, keras.layers.Layer):
             "filters": self.filters,
             "residual": self.residual,
             "pool": self._pool_word
-            or (self.pool and unbuilt(keras.layers.serialize(self.pool))),
+            or (
+                self.pool
+                and without_build_config(keras.layers.serialize(self.pool))
+            ),
             "kernel_size": self.kernel_size,
-            "activation": unbuilt(keras.activations.serialize(self.activation)),
+            "activation": without_build_config(
+                keras.activations.serialize(self.activation)
+            ),
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer
             ),

@@ -8,12 +8,12 @@ from keras import ops
 
 
 def in_other_graph(images) -> bool:
-    """Whether these are in a TensorFlow graph under a different backend."""
+    """Whether images are in a TensorFlow graph under another backend."""
     tf = sys.modules.get("tensorflow")
     return (
-        keras.backend.backend() != "tensorflow"
-        and tf is not None
+        tf is not None
         and tf.is_tensor(images)
+        and not ops.is_tensor(images)
         and not tf.executing_eagerly()
     )
 

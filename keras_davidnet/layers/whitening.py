@@ -10,23 +10,17 @@ from keras import ops
 from keras_davidnet._array_checks import check_finite, describe
 from keras_davidnet._checks import check_count, check_number, to_python
 from keras_davidnet.initializers import clone_initializer
-from keras_davidnet.layers.part import Part
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class WhiteningConv2D(Part, keras.layers.Layer):
+class WhiteningConv2D(keras.layers.Layer):
     """A convolution whose outputs are the whitened patches of the images.
 
     Its filters are the eigenvectors `v` of the patches' second-moment matrix,
     each as `v / sqrt(eigenvalue + epsilon)`, and their negatives: the outputs
-    of the first half have unit variance and no correlation.  Where patches do
-    not vary in all directions, those in which they do are used again.  `adapt`
+    of the first half have unit variance and no correlation.  Directions in
+    which patches do not vary are replaced by some in which they do.  `adapt`
     computes the filters from images; they are not trained, the bias is.
-
-    Input: `(batch, height, width, channels)`, normalised images.  Output:
-    `(batch, height - kernel_size + 1, width - kernel_size + 1, 2 *
-    kernel_size**2 * channels)`; of the input's height and width for the
-    padding `"same"`, half as many channels without negatives.
 
     Args:
         kernel_size: Height and width of the patches in pixels.
@@ -39,6 +33,14 @@ class WhiteningConv2D(Part, keras.layers.Layer):
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
             `trainable`.
 
+    Input shape:
+        `(batch, height, width, channels)`, normalized images.
+
+    Output shape:
+        `(batch, height - kernel_size + 1, width - kernel_size + 1, 2 *
+        kernel_size**2 * channels)`; with the padding `"same"` of the input's
+        height and width; without negatives, half as many channels.
+
     Raises:
         ValueError: If an argument is out of its range.
 
@@ -46,7 +48,7 @@ class WhiteningConv2D(Part, keras.layers.Layer):
 
     ```python
     whitening = WhiteningConv2D()
-    whitening.adapt(images)  # (n, 32, 32, 3), normalised
+    whitening.adapt(images)  # (n, 32, 32, 3), normalized
     features = whitening(images)  # (n, 31, 31, 24)
     ```
 
@@ -112,8 +114,8 @@ class WhiteningConv2D(Part, keras.layers.Layer):
         All patches of all images count, at stride 1.
 
         Args:
-            images: `(n, height, width, channels)`, normalised as those that
-                the layer will see; 5,000 of CIFAR-10 in the recipes.
+            images: `(n, height, width, channels)`, normalized like the images
+                that the layer will see; 5,000 of CIFAR-10 in the recipes.
 
         Raises:
             ValueError: If the images are of another shape or dtype, not

@@ -7,7 +7,7 @@ from keras_davidnet.schedules import DefaultSchedule
 
 
 def mark_rates(optimizer: keras.optimizers.Optimizer):
-    """Marks the optimizer's schedules as defaults, and returns the optimizer."""
+    """Marks the schedules as defaults, and returns the optimizer."""
     for leaf in leaf_optimizers(optimizer):
         schedule = schedule_of(leaf)
         if schedule is not None:

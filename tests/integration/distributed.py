@@ -136,8 +136,10 @@ def train_all(folder, scope=contextlib.nullcontext, **kwargs):
 def replicas(folder):
     import tensorflow as tf
 
-    from keras_davidnet.layers.batch_norm import FusedBatchNormalization
-    from keras_davidnet.layers.dropout import IntegerDropout
+    from keras_davidnet.layers.fast_layers import (
+        FastBatchNormalization,
+        FastDropout,
+    )
 
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
@@ -155,8 +157,8 @@ def replicas(folder):
     train_all(folder, strategy.scope)
 
     with strategy.scope():
-        dropout = IntegerDropout(0.5)
-        norm = FusedBatchNormalization(momentum=0.9, epsilon=1e-5)
+        dropout = FastDropout(0.5)
+        norm = FastBatchNormalization(momentum=0.9, epsilon=1e-5)
         norm.build((None, 5, 7, 3))
 
     @tf.function

@@ -200,23 +200,25 @@ def test_one_layer_given_twice_is_copied():
     assert blocks[0].pool.kernel is not blocks[1].pool.kernel
 
 
-@pytest.mark.parametrize(
-    "make, name, value",
-    [
-        (lambda: DavidNet(width=1), "dropout", 0.0),
-        (lambda: DavidNet(width=1), "label_smoothing", 0.1),
-        (lambda: DavidNet(width=1), "augmentation", None),
-        (lambda: ConvBN(4), "dropout", 0.0),
-        (lambda: ConvBN(4), "momentum", 0.5),
-        (lambda: ResBlock(4), "pool", None),
-        (lambda: ResBlock(4), "activation", None),
-        (lambda: ConvGroup(4), "epsilon", 1e-3),
-    ],
-)
-def test_what_would_have_no_effect_cannot_be_set(make, name, value):
-    part = make()
-    with pytest.raises(AttributeError, match=name):
-        setattr(part, name, value)
+def test_sublayers_by_the_names_of_earlier_files():
+    config = ConvBN(4, activation=every_part.prelu()).get_config()
+    config["sublayers"] = {
+        "conv": {"trainable": False, "dtype": "float16"},
+        "slope": {"trainable": False},
+        "bn": {"epsilon": 0.25},
+    }
+    layer = ConvBN.from_config(config)
+    assert layer.trainable and layer.bn.trainable
+    assert not layer.conv.trainable and not layer.activation.trainable
+    assert layer.conv.dtype_policy.name == "float16"
+    assert layer.bn.epsilon == 0.25
+
+
+def test_copies_of_an_activation_have_paths_of_their_own():
+    group = ConvGroup(4, residual=True, activation=every_part.prelu())
+    group.build((None, 16, 16, 3))
+    paths = [w.path for w in group.weights]
+    assert len(set(paths)) == len(paths)
 
 
 def test_logit_scale_set_later_reaches_the_compiled_steps():

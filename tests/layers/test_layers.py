@@ -12,11 +12,12 @@ from keras_davidnet import (
     ResBlock,
     WhiteningConv2D,
 )
-from keras_davidnet.layers import conv
-from keras_davidnet.layers.batch_norm import FusedBatchNormalization
-from keras_davidnet.layers.conv import FastConv2D
-from keras_davidnet.layers.dropout import IntegerDropout
-from keras_davidnet.layers.max_pool import FastMaxPooling2D
+from keras_davidnet.layers.fast_layers import (
+    FastBatchNormalization,
+    FastConv2D,
+    FastDropout,
+    FastMaxPooling2D,
+)
 
 
 def scrambled(layer, rng):
@@ -314,7 +315,7 @@ def fused_and_stock(shape, rng, **arguments):
     """Our layer and Keras's, of the same weights."""
     fused, stock = (
         make(momentum=0.8, epsilon=0.1, **arguments)
-        for make in (FusedBatchNormalization, keras.layers.BatchNormalization)
+        for make in (FastBatchNormalization, keras.layers.BatchNormalization)
     )
     fused.build(shape)
     stock.build(shape)
@@ -359,7 +360,7 @@ def test_gradients_of_fused_batch_normalization(rng, scale, center):
     # Keras's layer: on TensorFlow that one may see its gamma too late, after
     # the step.
     conv = keras.layers.Conv2D(3, 1, use_bias=False)
-    bn = FusedBatchNormalization(scale=scale, center=center, epsilon=0.1)
+    bn = FastBatchNormalization(scale=scale, center=center, epsilon=0.1)
     model = keras.Sequential([keras.Input(images.shape[1:]), conv, bn])
     scrambled(bn, rng)
     model.compile(keras.optimizers.SGD(1.0), lambda y, x: keras.ops.sum(y * x))
@@ -386,7 +387,7 @@ def test_gradients_of_fused_batch_normalization(rng, scale, center):
 def test_gradients_through_a_frozen_fused_batch_normalization(rng):
     images, factors = rng.normal(size=(2, 4, 5, 6, 3)).astype("float32")
     conv = keras.layers.Conv2D(3, 1, use_bias=False)
-    bn = FusedBatchNormalization(epsilon=0.1)
+    bn = FastBatchNormalization(epsilon=0.1)
     model = keras.Sequential([keras.Input(images.shape[1:]), conv, bn])
     gamma, _, _, variance = scrambled(bn, rng).get_weights()
     factor = factors * gamma / np.sqrt(variance + 0.1)
@@ -484,7 +485,10 @@ def test_fast_convolution_is_kerass_with_groups_and_dilation(rng):
 def test_fast_convolution_and_its_gradients(
     rng, monkeypatch, size, strides, padding, part_bytes
 ):
-    monkeypatch.setattr(conv, "PART_BYTES", part_bytes, raising=False)
+    if keras.backend.backend() == "jax":
+        from keras_davidnet._backend import jax
+
+        monkeypatch.setattr(jax, "PART_BYTES", part_bytes)
     images = rng.normal(size=(6, 7, 8, 2)).astype("float32")
     scale = keras.layers.EinsumDense(
         "bhwc,hwc->bhwc", (7, 8, 2), kernel_initializer="ones"
@@ -541,6 +545,8 @@ def test_fast_convolution_and_its_gradients(
 def test_fast_convolution_has_second_derivatives_both_ways(rng):
     import jax
 
+    from keras_davidnet._backend.jax import convolution
+
     images = rng.normal(size=(2, 5, 5, 2)).astype("float32")
     kernel = rng.normal(size=(3, 3, 2, 3)).astype("float32")
 
@@ -552,7 +558,7 @@ def test_fast_convolution_has_second_derivatives_both_ways(rng):
         backward = jax.grad(lambda k: (jax.grad(loss)(k) * kernel).sum())
         return forward, backward(kernel)
 
-    fast = curvature(lambda x, k: conv.convolution(x, k, (1, 1), "SAME"))
+    fast = curvature(lambda x, k: convolution(x, k, (1, 1), "SAME"))
     stock = curvature(lambda x, k: keras.ops.conv(x, k, padding="same"))
     for one, other in zip(fast, stock, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-2)
@@ -561,7 +567,7 @@ def test_fast_convolution_has_second_derivatives_both_ways(rng):
 def test_integer_dropout_keeps_each_element_at_its_rate_alone():
     # An odd count: two elements share a draw, the last has one to itself.
     ones = np.ones((401, 1001), "float32")
-    steps = np.stack(steps_of(IntegerDropout(0.5), ones, 8))
+    steps = np.stack(steps_of(FastDropout(0.5), ones, 8))
     np.testing.assert_array_equal(np.unique(steps), [0, 2])
     kept = (steps.reshape(8, -1) > 0).astype(int)
     for distance in (1, 2, 3, 4):
@@ -580,7 +586,7 @@ def test_integer_dropout_has_dropouts_mean_and_gradient(rng, rate):
             keras.layers.EinsumDense(
                 "bn,n->bn", size, kernel_initializer="ones"
             ),
-            IntegerDropout(rate),
+            FastDropout(rate),
         ]
     )
     model.compile(
@@ -602,8 +608,8 @@ def test_integer_dropout_has_dropouts_mean_and_gradient(rng, rate):
 )
 def test_integer_dropout_draws_alike_with_xla():
     ones = np.ones((33, 7, 5), "float32")
-    eager = IntegerDropout(0.3, seed=1)
+    eager = FastDropout(0.3, seed=1)
     np.testing.assert_array_equal(
         [numpy(eager(ones, training=True)) for _ in range(3)],
-        steps_of(IntegerDropout(0.3, seed=1), ones, 3),
+        steps_of(FastDropout(0.3, seed=1), ones, 3),
     )

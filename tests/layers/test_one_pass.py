@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_davidnet import CELU, ConvBN, ConvGroup
-from keras_davidnet.layers.one_pass import FastActivation
+from keras_davidnet.layers.fast_layers import FastActivation
 
 erf = np.vectorize(math.erf)
 

@@ -1,0 +1,135 @@
+"""Keras's own way, for backends that have nothing faster or need no care."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+__all__ = [
+    "activate",
+    "averaged_step",
+    "batch_normalization",
+    "celu",
+    "check_strategy",
+    "conv",
+    "kernel_per_group",
+    "max_pool",
+    "multi_step_train_function",
+    "num_replicas",
+    "replica",
+    "restore_on_error",
+    "stream",
+    "sync_state",
+    "variable_scope",
+]
+
+# Layers
+
+conv = ops.conv
+
+
+def max_pool(images, size: tuple[int, int]):
+    """Maxima of windows that do not overlap, channels last."""
+    return ops.max_pool(images, size, data_format="channels_last")
+
+
+def activate(activation: Callable, inputs, training: bool):
+    """`activation(inputs)`, in a layer that may be training."""
+    return activation(inputs)
+
+
+def celu(inputs, alpha: float, training: bool):
+    """`max(0, x) + min(0, alpha * (exp(x / alpha) - 1))`."""
+    return keras.activations.celu(inputs, alpha)
+
+
+def batch_normalization(images, gamma, beta, epsilon, statistics=None):
+    """The outputs, and the mean and variance of each channel.
+
+    Args:
+        images: `(batch, height, width, channels)`.
+        gamma, beta: `(channels,)`, or None.
+        epsilon: Added to the variance.
+        statistics: The mean and variance; computed from the images by default.
+    """
+    x = ops.cast(images, "float32")
+    mean, variance = statistics or ops.moments(x, (0, 1, 2))
+    outputs = ops.batch_normalization(
+        x, mean, variance, -1, beta, gamma, epsilon
+    )
+    return ops.cast(outputs, images.dtype), mean, variance
+
+
+def kernel_per_group() -> bool:
+    """Whether to call `batch_normalization` for each group of a batch.
+
+    It is not faster than operations on all groups together.
+    """
+    return False
+
+
+# Distribution
+
+
+def num_replicas() -> int:
+    """Number of replicas that the layers being made will have."""
+    return 1
+
+
+def replica() -> tuple[Any, int]:
+    """The number of the calling replica, and how many replicas there are.
+
+    A replica sees its part of the batch; without replicas a layer sees the
+    whole batch, on however many devices it lies.
+    """
+    return 0, 1
+
+
+def variable_scope(model: keras.Model) -> contextlib.AbstractContextManager:
+    """The scope in which variables of the model are made."""
+    return contextlib.nullcontext()
+
+
+def check_strategy(model: keras.Model) -> None:
+    """Raises a ValueError if Keras cannot train under the model's strategy."""
+
+
+# Training
+
+
+def stream(batches):
+    """What `fit` hands to Keras for `datasets.Batches`."""
+    return batches
+
+
+def averaged_step(model: keras.Model, average, step: Callable, *args):
+    """Runs the step and updates the averages of the batch statistics.
+
+    Args:
+        model: The compiled model.
+        average: The part of its optimizer that averages weights.
+        step: Keras's training step.
+        *args: Its arguments: the data, on JAX after the state.
+    """
+    number = average.before_step()
+    logs = step(*args)
+    average.after_step(number)
+    return logs
+
+
+def multi_step_train_function(model: keras.Model) -> Callable | None:
+    """A faster train function of `steps_per_execution` steps, or None."""
+    return None
+
+
+def restore_on_error(
+    model: keras.Model,
+) -> contextlib.AbstractContextManager:
+    """Restores the model's variables if a step fails."""
+    return contextlib.nullcontext()
+
+
+def sync_state(model: keras.Model) -> None:
+    """Gives the model's variables their values within an epoch of `fit`."""

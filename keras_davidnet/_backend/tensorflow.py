@@ -1,0 +1,168 @@
+"""TensorFlow: fused kernels, and `tf.distribute`."""
+
+import contextlib
+import functools
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+__all__ = [
+    "activate",
+    "batch_normalization",
+    "celu",
+    "check_strategy",
+    "kernel_per_group",
+    "num_replicas",
+    "random_int16",
+    "replica",
+    "stream",
+    "variable_scope",
+]
+
+
+def batch_normalization(images, gamma, beta, epsilon, statistics=None):
+    training = statistics is None
+    channels = images.shape[-1]
+    mean, variance = statistics or ([], [])
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=images,
+        scale=tf.ones(channels) if gamma is None else gamma,
+        offset=tf.zeros(channels) if beta is None else beta,
+        mean=mean,
+        variance=variance,
+        epsilon=epsilon,
+        is_training=training,
+    )
+    if training:
+        # The kernel's variance is the unbiased one; Keras keeps the biased.
+        n = tf.cast(tf.size(images) // channels, variance.dtype)
+        variance = variance * (n - 1) / n
+    return outputs, mean, variance
+
+
+def kernel_per_group() -> bool:
+    # A GPU has XLA, which fuses the operations itself.
+    return not tf.config.list_physical_devices("GPU")
+
+
+def random_int16(inputs, seed):
+    """As many as there are inputs, uniform over all integers of 16 bits."""
+    # The replicas of a strategy hold the same seed.
+    index, _ = replica()
+    size = tf.size(inputs)
+    bits = tf.random.stateless_uniform(
+        [(size + 1) // 2],
+        seed=tf.cast(seed, "int32") + tf.stack([index, 0]),
+        # All 32 bits, which TensorFlow's types forget.
+        minval=None,  # pyright: ignore[reportArgumentType]
+        maxval=None,
+        dtype="int32",
+    )
+    return tf.reshape(tf.bitcast(bits, "int16"), [-1])[:size]
+
+
+def widen(x):
+    return tf.cast(x, x.dtype if x.dtype.size > 2 else "float32")
+
+
+def in_float32(function):
+    """In float32 at least: in 16 bits most operations are slower."""
+
+    @functools.wraps(function)
+    def call(x, *arguments):
+        return tf.cast(function(widen(x), *arguments), x.dtype)
+
+    return call
+
+
+@functools.cache
+def fused_elementwise(function, *arguments):
+    """`function(x, *arguments)` in one pass over memory, for training.
+
+    XLA compiles the values and the gradient, which it computes in float32 at
+    least.  Inside a step that XLA compiles as a whole nothing changes.  Not for
+    inference: what XLA compiles, other runtimes cannot take.
+    """
+
+    @tf.function(jit_compile=True, autograph=False)
+    def values(x):
+        return in_float32(function)(x, *arguments)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def gradients(x, upstream):
+        inputs = widen(x)
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = function(inputs, *arguments)
+        gradient = tape.gradient(outputs, inputs, widen(upstream))
+        return tf.cast(gradient, x.dtype)
+
+    @tf.custom_gradient
+    def call(x):
+        return values(x), lambda upstream: gradients(x, upstream)
+
+    return call
+
+
+@in_float32
+def exact_gelu(x):
+    """As PyTorch has it; ONNX lacks the `erfc` of TensorFlow's."""
+    return 0.5 * x * (1 + tf.math.erf(0.5**0.5 * x))
+
+
+def activate(activation, inputs, training):
+    # Only GELU and SiLU need this; the other activations used here are single
+    # operations.
+    gelu, silu = keras.activations.gelu, keras.activations.silu
+    if training and activation in (gelu, silu):
+        activation = fused_elementwise(activation)
+    elif activation is gelu:
+        activation = exact_gelu
+    return activation(inputs)
+
+
+@in_float32
+def scaled_elu(x, alpha):
+    # Keras's `celu` has three passes more, and at 0 a gradient of 2: both of
+    # its branches count there.
+    return alpha * tf.nn.elu(x / alpha)
+
+
+def celu(inputs, alpha, training):
+    if training:
+        return fused_elementwise(scaled_elu, alpha)(inputs)
+    return scaled_elu(inputs, alpha)
+
+
+def num_replicas() -> int:
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def replica() -> tuple[Any, int]:
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        return 0, 1
+    return context.replica_id_in_sync_group, context.num_replicas_in_sync
+
+
+def variable_scope(model: keras.Model) -> contextlib.AbstractContextManager:
+    return model.distribute_strategy.scope()
+
+
+def check_strategy(model: keras.Model) -> None:
+    strategy = model.distribute_strategy
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        raise ValueError(
+            "Keras 3 does not train under MultiWorkerMirroredStrategy. Use "
+            "MirroredStrategy for the devices of one machine. For several "
+            "machines set KERAS_BACKEND=jax and, in each process, call "
+            "keras.distribution.initialize() and, in the scope of "
+            "keras.distribution.DataParallel(), make the model and fit it. "
+            f"Received: strategy={strategy}"
+        )
+
+
+def stream(batches):
+    # Keras's own path for a PyDataset takes about a second longer per epoch.
+    return batches.tf_dataset()

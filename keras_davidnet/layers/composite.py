@@ -1,0 +1,121 @@
+"""What layers made of layers share: copies, shapes, and their sublayers."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+
+def clone_layer(layer: Any, index: int = 0) -> Any:
+    """Copies a layer, its weights included, so that no two blocks share one.
+
+    What has no state, such as None, a function or a pooling, is returned as it
+    is, and so is a layer without a config, which cannot be saved either.  A
+    copy with an `index` has it in its name, as weights need a path each.
+    """
+    if not isinstance(layer, keras.layers.Layer):
+        return layer
+    if layer.built and not layer.variables:
+        return layer
+    try:
+        config = layer.get_config()
+    except NotImplementedError:
+        return layer
+    if index and "name" in config:
+        config["name"] = f"{layer.name}_{index}"
+    clone = type(layer).from_config(config)
+    if layer.built and layer.weights:
+        clone.build_from_config(layer.get_build_config())
+        clone.set_weights(layer.get_weights())
+    return clone
+
+
+def without_build_config(config: Any) -> Any:
+    """A layer's config without its shapes: the layer around it builds it.
+
+    Built sooner, its weights would lack the outer layer's name in their paths.
+    Anything that is not a layer's config is returned unchanged.
+    """
+    if not isinstance(config, dict):
+        return config
+    return {k: v for k, v in config.items() if k != "build_config"}
+
+
+def build_any(layer: Any, shape: tuple) -> tuple:
+    """Builds any layer, one without `build` included; its output's shape."""
+    if not isinstance(layer, keras.layers.Layer):
+        return shape
+    return layer(keras.KerasTensor(shape, dtype=layer.compute_dtype)).shape
+
+
+def output_shape(layer: Any, shape: tuple) -> tuple:
+    """The shape of any layer's output, whatever methods it has."""
+    if not isinstance(layer, keras.layers.Layer):
+        return shape
+    images = keras.KerasTensor(shape, dtype=layer.compute_dtype)
+    return layer.compute_output_spec(images).shape
+
+
+class CompositeLayer:
+    """Mixin whose config keeps what was set on sublayers later.
+
+    `"sublayers"` holds `trainable` and the dtype policy, quantized ones
+    included, of sublayers that differ in it from the layer around them.
+    """
+
+    def get_config(self) -> dict:
+        config = super().get_config()  # pyright: ignore[reportAttributeAccessIssue]
+        sublayers = {}
+        for path, _, parent, layer in _sublayers(self):
+            if layer.built and not layer.weights:
+                continue  # Neither has an effect.
+            changed = {}
+            if layer.trainable != parent.trainable:
+                changed["trainable"] = layer.trainable
+            if layer.dtype_policy != parent.dtype_policy:
+                changed["dtype"] = keras.dtype_policies.serialize(
+                    layer.dtype_policy
+                )
+            if changed:
+                sublayers[path] = changed
+        return {**config, "sublayers": sublayers} if sublayers else config
+
+    @classmethod
+    def from_config(cls, config, **kwargs):
+        config = dict(config)
+        sublayers = config.pop("sublayers", {})
+        composite = super().from_config(config, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        for path, old_path, _, layer in _sublayers(composite):
+            changed = sublayers.get(path) or sublayers.get(old_path) or {}
+            if "trainable" in changed:
+                layer.trainable = changed["trainable"]
+            if "dtype" in changed:
+                policy = keras.dtype_policies.get(changed["dtype"])
+                if policy != layer.dtype_policy:
+                    layer.dtype_policy = policy
+            # Files of 0.2.0 have these, too.
+            for name in changed.keys() & {"momentum", "epsilon", "rate"}:
+                setattr(layer, name, changed[name])
+        return composite
+
+
+def _sublayers(layer, path: str = "", old_path: str = "") -> Iterator[tuple]:
+    """Yields `(path, old_path, parent, sublayer)`, a parent before its own.
+
+    Paths are of attributes: names, of which 0.2.0 made them, may be counted up.
+    """
+    # PyTorch's modules have their sublayers elsewhere.
+    attributes = {**vars(layer), **vars(layer).get("_modules", {})}
+    held = {
+        id(value): "/".join((name, *map(str, keys)))
+        for name, attribute in sorted(attributes.items())
+        if not name.startswith("_")
+        for keys, value in keras.tree.flatten_with_path(attribute)
+    }
+    children = layer._flatten_layers(include_self=False, recursive=False)
+    for index, child in enumerate(children):
+        # A Sequential has no attributes for its layers.
+        child_path = path + held.get(id(child), str(index))
+        child_old_path = old_path + child.name
+        yield child_path, child_old_path, layer, child
+        yield from _sublayers(child, f"{child_path}/", f"{child_old_path}/")
