@@ -124,9 +124,13 @@ class FittedModel(keras.Model):
         finally:
             self._fitting = False
             self.training_size = None
+            for callback in callbacks:
+                if hasattr(callback, "restore"):
+                    callback.restore()
 
     def make_train_function(self, force=False):
         """On JAX, runs `steps_per_execution` steps in one program."""
+        self._build_optimizer()
         made = self.train_function is not None and not force
         super().make_train_function(force)
         if (
