@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_davidnet import PiecewiseLinear
+from keras_davidnet import GroupedOptimizer, PiecewiseLinear, PyTorchSGD
+from keras_davidnet.optimizers.grouped import leaf_optimizers, schedule_of
+from keras_davidnet.schedules import DefaultSchedule
 
 
 def rates(schedule, steps):
@@ -131,3 +133,46 @@ def test_bad_arguments(knots, values, message):
 def test_bad_steps_per_epoch():
     with pytest.raises(ValueError, match="steps_per_epoch=0"):
         PiecewiseLinear.from_epochs([0, 1], [0, 1], steps_per_epoch=0)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        PiecewiseLinear([0, 3, 8], [0.1, 0.4, 0.0]),
+        keras.optimizers.schedules.CosineDecay(0.3, 7),
+    ],
+    ids=lambda schedule: type(schedule).__name__,
+)
+def test_a_default_schedule_is_the_one_inside(schedule):
+    steps = np.arange(12)
+    expected = rates(compiled(schedule), steps)
+    np.testing.assert_array_equal(
+        rates(compiled(DefaultSchedule(schedule)), steps), expected
+    )
+    later = DefaultSchedule(schedule, start=5)
+    restored = keras.optimizers.schedules.deserialize(
+        json.loads(json.dumps(keras.optimizers.schedules.serialize(later)))
+    )
+    assert type(restored) is DefaultSchedule
+    for one in (later, restored):
+        np.testing.assert_array_equal(rates(compiled(one), steps + 5), expected)
+
+
+def test_the_schedule_of_an_optimizer():
+    class WithoutConfig(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.1
+
+    schedule = DefaultSchedule(PiecewiseLinear([0, 2], [1, 0]))
+    optimizer = GroupedOptimizer(
+        PyTorchSGD(schedule), {".*bias": keras.optimizers.SGD(0.1)}
+    )
+    constant, scheduled = leaf_optimizers(optimizer)
+    assert schedule_of(constant) is None
+    found = schedule_of(scheduled)
+    assert isinstance(found, DefaultSchedule)
+    assert found.get_config() == schedule.get_config()
+    assert schedule_of(keras.optimizers.SGD(WithoutConfig())) is None
+    # A rate that the user assigns is not the default any more.
+    scheduled.learning_rate = schedule.schedule
+    assert isinstance(schedule_of(scheduled), PiecewiseLinear)

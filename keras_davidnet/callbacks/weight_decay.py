@@ -7,9 +7,8 @@ from typing import Any
 import keras
 
 from keras_davidnet._checks import check_number
+from keras_davidnet._distribution import scope
 from keras_davidnet.optimizers.grouped import leaf_optimizers
-
-_EXCLUSIONS = "_exclude_from_weight_decay"
 
 
 class DecoupledWeightDecay(keras.callbacks.Callback):
@@ -17,11 +16,14 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
 
     Before each update, `w = w - learning_rate * weight_decay * w` (Loshchilov
     and Hutter, 2019, arXiv:1711.05101).  The decay is part of the compiled
-    step, so it costs no synchronisation and happens at every step, whatever
-    `steps_per_execution` is; the step is traced anew for it when `fit` begins,
-    and for the next `fit` after that.  It replaces the decay of the
-    optimizer, coupled or not; when `fit` ends, the optimizer is as it was
-    before.  After a `fit` that raised, it is so when the next begins.
+    step, which is compiled for it when `fit` begins, and again without it for
+    the next `fit`; whatever `steps_per_execution` is, it happens at every step.
+    It replaces the optimizer's own decay, coupled or not.
+
+    With `exclude`, the model trains with a copy of its optimizer.  When `fit`
+    ends, the optimizer is as it was before, but for its variables.  After a
+    `fit` that raised, the models of this package have it back too; for another
+    model call `restore()`, or fit it with this callback again.
 
     A coupled decay of 5e-4 at momentum 0.9 is about a decoupled one of 5e-3.
 
@@ -31,9 +33,9 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
 
     Args:
         weight_decay: Fraction of a weight that decays at learning rate 1.
-        exclude: Regular expressions; a weight whose `path` one of them is
-            found in does not decay.  `["gamma", "beta"]` leaves batch
-            normalization alone.
+        exclude: Regular expressions; weights whose `path` matches one of them
+            are not decayed.  `["gamma", "beta"]` leaves batch normalization
+            alone.
 
     Raises:
         ValueError: If `weight_decay` is negative or a pattern is not a regular
@@ -67,13 +69,13 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
             ) from error
         self.weight_decay = weight_decay
         self.exclude = tuple(exclude)
-        # The model, and for each member of its optimizer what it had.
-        self._found: Any = None
+        # The model, its optimizer with the decays of its leaves, and the
+        # optimizer in `fit`.
+        self._armed: Any = None
 
     def on_train_begin(self, logs=None):
-        # A fit that raised left the optimizer of some model armed.
-        self._disarm()
-        optimizer = self.model.optimizer
+        self.restore()
+        model, optimizer = self.model, self.model.optimizer
         if not isinstance(optimizer, keras.optimizers.Optimizer):
             raise TypeError(
                 "DecoupledWeightDecay needs a model with a "
@@ -81,45 +83,40 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
                 f"Received: optimizer={optimizer!r}"
             )
         excluded = self._excluded_variables()
-        if not optimizer.built:
-            # Some have their members from then on only.
-            optimizer.build(self.model.trainable_variables)
-        self._found = (
-            self.model,
-            [
-                (
-                    member,
-                    {
-                        name: value
-                        for name, value in vars(member).items()
-                        if name == "weight_decay"
-                        or name.startswith(_EXCLUSIONS)
-                    },
-                )
-                for member in leaf_optimizers(optimizer)
-            ],
-        )
-        for member in leaf_optimizers(optimizer):
-            member.weight_decay = self.weight_decay
-            member.exclude_from_weight_decay(var_list=excluded)
+        _build(model)
+        decays = [leaf.weight_decay for leaf in leaf_optimizers(optimizer)]
+        if excluded:
+            # Keras takes exclusions only before it builds an optimizer.
+            copy = type(optimizer).from_config(optimizer.get_config())
+            for leaf in leaf_optimizers(copy):
+                leaf.exclude_from_weight_decay(var_list=excluded)
+            model.optimizer = copy
+            _build(model)
+            _assign(copy, optimizer)
+        self._armed = model, optimizer, decays, model.optimizer
+        for leaf in leaf_optimizers(model.optimizer):
+            leaf.weight_decay = self.weight_decay
         # The decay is read when the step is traced.
-        self.model.make_train_function(force=True)
-        self.model.make_train_function = self._make_train_function
-
-    def _make_train_function(self, force=False):
-        """The model's own; a `fit` that finds it here followed one that raised.
-
-        Keras tells callbacks nothing of a `fit` that raises, but makes the
-        step, unforced, before each one begins.
-        """
-        model, _ = self._found
-        if force:
-            type(model).make_train_function(model, force=True)
-        else:
-            self._disarm()
+        model.make_train_function(force=True)
 
     def on_train_end(self, logs=None):
-        self._disarm()
+        self.restore()
+
+    def restore(self) -> None:
+        """Gives the model of the last `fit` its optimizer back."""
+        if self._armed is None:
+            return
+        # By now the callback may belong to another model.
+        model, optimizer, decays, trained = self._armed
+        self._armed = None
+        for leaf, decay in zip(leaf_optimizers(optimizer), decays, strict=True):
+            leaf.weight_decay = decay
+        # The model may have been compiled since.
+        if model.optimizer is trained:
+            model.optimizer = optimizer
+            model.make_train_function(force=True)
+            if trained is not optimizer:
+                _assign(optimizer, trained)
 
     def _excluded_variables(self):
         weights = self.model.trainable_variables
@@ -136,17 +133,18 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
             if any(re.search(pattern, v.path) for pattern in self.exclude)
         ]
 
-    def _disarm(self):
-        if self._found is None:
-            return
-        # By now the callback may belong to another model.
-        model, found = self._found
-        self._found = None
-        vars(model).pop("make_train_function", None)
-        for member, attributes in found:
-            for name in list(vars(member)):
-                if name.startswith(_EXCLUSIONS):
-                    delattr(member, name)
-            for name, value in attributes.items():
-                setattr(member, name, value)
+
+def _build(model):
+    if not model.optimizer.built:
+        # The models of this package build their optimizer here.
         model.make_train_function(force=True)
+    if not model.optimizer.built:
+        with scope(model):
+            model.optimizer.build(model.trainable_variables)
+
+
+def _assign(optimizer, source):
+    for variable, value in zip(
+        optimizer.variables, source.variables, strict=True
+    ):
+        variable.assign(value)

@@ -6,6 +6,7 @@ import pytest
 from plain import numpy_davidnet as reference
 
 from keras_davidnet import (
+    DavidNet,
     DecoupledWeightDecay,
     GroupedOptimizer,
     PiecewiseLinear,
@@ -111,6 +112,18 @@ def test_takes_the_place_of_coupled_decay(data):
     assert model.optimizer.weight_decay is None
 
 
+def test_velocities_go_on_from_fit_to_fit(data):
+    model = linear_model(PyTorchSGD(0.2, 0.9, nesterov=True))
+    other = linear_model(PyTorchSGD(0.2, 0.9, nesterov=True))
+    other.set_weights(model.get_weights())
+    callbacks = [DecoupledWeightDecay(0.1, exclude=["bias"])]
+    half = [(a[:5], a[5:]) for a in data]
+    for part in range(2):
+        fit(model, [pair[part] for pair in half], *callbacks)
+    fit(other, data, *callbacks)
+    assert_weights(model, other.get_weights(), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "optimizer", [keras.optimizers.AdamW, keras.optimizers.Lion]
 )
@@ -214,10 +227,15 @@ def test_fit_after_an_interrupted_one(data):
     assert model.optimizer.weight_decay is None
 
 
-def test_a_plain_fit_after_an_interrupted_one(data):
+@pytest.mark.parametrize("exclude", [[], ["bias"]])
+def test_a_plain_fit_after_an_interrupted_one(data, exclude):
     model = linear_model(PyTorchSGD(0.2, 0.9, nesterov=True))
+    callback, optimizer = DecoupledWeightDecay(0.1, exclude), model.optimizer
     with pytest.raises(KeyboardInterrupt):
-        fit(model, data, DecoupledWeightDecay(0.1), Stop())
+        fit(model, data, callback, Stop())
+    callback.restore()
+    assert model.optimizer is optimizer
+    assert int(optimizer.iterations) == 1
     # The velocity of the step that was done, which the reference has not.
     for variable in model.optimizer.variables:
         if variable.path.endswith("velocity"):
@@ -292,6 +310,23 @@ def test_decays_every_group_at_its_rate(data, several):
         atol=1e-6,
     )
     assert kernel.weight_decay is None and bias.weight_decay is None
+
+
+@pytest.mark.parametrize("exclude", [[], ["beta"]])
+def test_a_net_has_its_optimizer_back_after_a_fit_that_raised(exclude):
+    model = DavidNet(width=1, input_shape=(8, 8, 3))
+    model.compile(PyTorchSGD(0.2, weight_decay=0.3))
+    optimizer = model.optimizer
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(
+            np.zeros((4, 8, 8, 3), "uint8"),
+            np.zeros(4, "int32"),
+            verbose=0,
+            callbacks=[DecoupledWeightDecay(0.1, exclude), Stop()],
+        )
+    assert model.optimizer is optimizer
+    assert optimizer.weight_decay is None
+    assert int(optimizer.iterations) == 1
 
 
 def test_a_pattern_that_matches_nothing(data):

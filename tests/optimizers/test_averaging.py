@@ -108,6 +108,39 @@ def test_moving_statistics(rng):
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", AVERAGES)
+def test_statistics_that_no_step_followed_stay(rng, name):
+    optimizer = AVERAGES[name](sgd())
+    weight, statistic = (
+        keras.Variable(rng.normal(size=4), dtype="float32") for _ in range(2)
+    )
+    optimizer.build([weight], [statistic])
+    # A training step of a subclass: it does not call before_step, after_step.
+    optimizer.apply([keras.ops.ones(4)])
+    statistic.assign(np.arange(4))
+    optimizer.finalize_variable_values([weight])
+    np.testing.assert_array_equal(statistic.numpy(), np.arange(4))
+
+
+class Interrupt(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", AVERAGES)
+def test_an_interrupted_fit_leaves_no_slow_weights(name):
+    model = compiled(AVERAGES[name](sgd()))
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, 1, callbacks=[Interrupt()])
+    # All-zero gradients do not move what is loaded.
+    model.optimizer.inner_optimizer.learning_rate = 0.0
+    model.set_weights([w + 1 for w in model.get_weights()])
+    expected = [w.numpy().copy() for w in model.trainable_variables]
+    fit(model, 1)
+    for w, array in zip(model.trainable_variables, expected, strict=True):
+        np.testing.assert_allclose(w.numpy(), array, rtol=1e-6)
+
+
 def compiled(optimizer, dtype=None, **kwargs):
     keras.utils.set_random_seed(0)
     model = DavidNet(
