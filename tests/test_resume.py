@@ -332,11 +332,11 @@ def test_any_place_among_the_callbacks(tmp_path, first):
         model = compiled()
         dataset = make_dataset(IMAGES, LABELS, 4, training=True, seed=0)
         callbacks = [
-            Resume(tmp_path / "state.npz", dataset.share(0, 2)),
+            Resume(tmp_path / "state.npz", dataset.shard(2, 0)),
             DecoupledWeightDecay(decay),
         ]
         model.fit(
-            dataset.share(0, 2),
+            dataset.shard(2, 0),
             epochs=epochs,
             callbacks=callbacks if first else callbacks[::-1],
             verbose=0,

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_davidnet._checks import check_count, plain
-from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
+from keras_davidnet.datasets.cifar import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.layers import ConvGroup, WhiteningConv2D
 from keras_davidnet.layers.one_pass import FastActivation
 from keras_davidnet.models.airbench_optimizers import airbench_optimizer

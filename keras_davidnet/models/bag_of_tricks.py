@@ -9,7 +9,7 @@ from keras_davidnet._checks import (
     check_not_negative,
     check_positive,
 )
-from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
+from keras_davidnet.datasets.cifar import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.layers import (
     GhostBatchNormalization,

@@ -11,7 +11,7 @@ from keras_davidnet._checks import (
     check_positive,
     check_warmup,
 )
-from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
+from keras_davidnet.datasets.cifar import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.layers import ConvBN, ResBlock
 from keras_davidnet.models.image_classifier import ImageClassifier

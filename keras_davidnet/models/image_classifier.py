@@ -17,7 +17,7 @@ from keras_davidnet._checks import (
     check_numbers,
     plain,
 )
-from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
+from keras_davidnet.datasets.cifar import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.initializers import clone_initializer
 from keras_davidnet.layers.augmentation import get_augmentation
 from keras_davidnet.layers.part import Part, build_any, output_shape

@@ -3,8 +3,8 @@
 `load(name)` gives a net trained by one.
 """
 
-from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN as CIFAR10_MEAN
-from keras_davidnet.datasets.cifar10 import CIFAR10_STD as CIFAR10_STD
+from keras_davidnet.datasets.cifar import CIFAR10_MEAN as CIFAR10_MEAN
+from keras_davidnet.datasets.cifar import CIFAR10_STD as CIFAR10_STD
 from keras_davidnet.models.airbench_optimizers import (
     airbench_optimizer as airbench_optimizer,
 )
