@@ -23,6 +23,7 @@ from keras_davidnet.layers.augmentation import get_augmentation
 from keras_davidnet.layers.part import Part, build_any, output_shape
 from keras_davidnet.models.built_when_made import BuiltWhenMade
 from keras_davidnet.models.classifier import Classifier, check_not_named
+from keras_davidnet.models.resize import resize
 from keras_davidnet.models.views import check_views, weighted_views
 
 
@@ -201,8 +202,8 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         self._forget_steps()
 
     @property
-    def training_size(self) -> int | None:
-        """What training scales images to; for `ProgressiveResizing` to set."""
+    def training_size(self) -> int | tuple[int, int] | None:
+        """Size that images have in training; `ProgressiveResizing` sets it."""
         return self._training_size
 
     @training_size.setter
@@ -241,14 +242,8 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         if training:
             if self.augmentation is not None:
                 x = self.augmentation(x, training=True)
-            size = self.training_size
-            if size is not None and x.shape[1:3] != (size, size):
-                x = ops.image.resize(
-                    x,
-                    (size, size),
-                    antialias=True,
-                    data_format="channels_last",
-                )
+            if self.training_size is not None:
+                x = resize(x, self.training_size, xla=self.jit_compile)
             return self._forward(x, training)
         return sum(
             weight * self._forward(view, training)
