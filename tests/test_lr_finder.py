@@ -251,19 +251,25 @@ def test_float16_with_a_loss_scale():
     assert model.optimizer.dynamic_scale == 2**15
 
 
+@pytest.mark.parametrize("exclude", [(), ("kernel",)])
 @pytest.mark.parametrize("finder_first", [True, False])
-def test_beside_decoupled_decay(finder_first):
+def test_beside_decoupled_decay(finder_first, exclude):
     x, y = np.ones((20, 1), "float32"), np.ones((20, 1), "float32")
-    model = one_weight(PyTorchSGD(0.25))
+    model = one_weight(PyTorchSGD(0.25, momentum=0.9))
+    model.optimizer.build(model.trainable_variables)
+    optimizer, before = model.optimizer, state(model)
     finder = LearningRateFinder(1e-3, 1e-2)
-    callbacks = [finder, DecoupledWeightDecay(1.0)]
+    callbacks = [finder, DecoupledWeightDecay(1.0, exclude)]
     if not finder_first:
         callbacks.reverse()
     fit = {"batch_size": 1, "shuffle": False, "verbose": 0}
     model.fit(x, y, **fit, callbacks=callbacks)
     # The first step decays from the minimum at 1.
-    np.testing.assert_allclose(finder.losses[1], 1e-6, rtol=1e-2)
+    expected = 0 if exclude else 1e-6
+    np.testing.assert_allclose(finder.losses[1], expected, rtol=1e-2)
+    assert model.optimizer is optimizer
     assert model.optimizer.weight_decay is None
+    assert_same(state(model)[: len(before)], before)
     model.fit(x[:1], 0 * y[:1], verbose=0)
     # w - 0.25 * 2 w
     np.testing.assert_allclose(model.get_weights(), [[[0.5]]])
