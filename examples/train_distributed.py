@@ -82,13 +82,13 @@ def main():
     # Devices get equal shares of every batch, of the last of the test too.
     tested = len(x_test) // devices * devices
 
-    share = args.process, args.processes
+    shard = args.processes, args.process
     train_ds = datasets.make_dataset(
         x_train, y_train, args.batch_size, training=True, seed=0
-    ).share(*share)
+    ).shard(*shard)
     test_ds = datasets.make_dataset(
         x_test[:tested], y_test[:tested], args.batch_size
-    ).share(*share)
+    ).shard(*shard)
 
     # The whole training belongs in the scope: on JAX, processes that call fit
     # outside of it silently train separate models.

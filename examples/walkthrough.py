@@ -722,7 +722,7 @@ plt.show()
 plan = datasets.EpochPlan(
     len(x_train), BATCH_SIZE, seed=0, alternating_flip=True
 )
-epochs = [plan.mirrored(epoch) for epoch in (0, 1)]
+epochs = [plan.flipped(epoch) for epoch in (0, 1)]
 show(
     {
         f"epoch {epoch}": [

@@ -5,7 +5,7 @@ import numpy as np
 
 
 def describe(name: str, array) -> str:
-    """`name=value` for a message; of an array its type and its range."""
+    """`name=value` for a message; for an array its dtype, shape and range."""
     if not hasattr(array, "shape"):
         return f"{name}={array!r}"
     text = f"{name}={array.dtype} array of shape {tuple(array.shape)}"
@@ -22,8 +22,13 @@ def _is_real(array):
     return dtype.startswith(("int", "uint", "float", "bfloat"))
 
 
+def _unknown_rank(array):
+    """Whether this is a tensor of TensorFlow with an unknown rank."""
+    return getattr(getattr(array, "shape", None), "rank", 0) is None
+
+
 def check_real(name: str, array) -> None:
-    """Raises a ValueError unless the dtype is one of real numbers."""
+    """Raises a ValueError unless the array holds real numbers."""
     if not _is_real(array):
         raise ValueError(
             f"`{name}` must hold integers or floats. "
@@ -38,7 +43,7 @@ def check_finite(name: str, array: np.ndarray) -> tuple[float, float]:
         raise ValueError(
             f"`{name}` must not be empty. Received: {describe(name, array)}"
         )
-    # Both are NaN if any number is, and these two passes need no memory.
+    # Both are NaN if any number is, and neither pass needs memory.
     low, high = float(array.min()), float(array.max())
     if not np.isfinite([low, high]).all():
         raise ValueError(
@@ -48,45 +53,44 @@ def check_finite(name: str, array: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
-def check_images(name: str, images, channels: int, smallest: int) -> None:
-    """Raises a ValueError unless shape and dtype are those of such images.
+def check_images(name: str, images, channels: int, min_size: int) -> None:
+    """Raises a ValueError unless the model takes this shape and dtype.
 
-    `images` may be symbolic.  A size or a rank that is unknown passes.
+    `images` may be symbolic; an unknown size or rank passes.
     """
-    shape = getattr(images, "shape", ())
-    # TensorFlow's shape of unknown rank.
-    if getattr(shape, "rank", 0) is None:
+    if _unknown_rank(images):
         return
+    shape = getattr(images, "shape", ())
     if (
         len(shape) != 4
         or shape[3] not in (channels, None)
-        or any(isinstance(s, int) and s < smallest for s in shape[1:3])
+        or any(isinstance(s, int) and s < min_size for s in shape[1:3])
     ):
         raise ValueError(
             "The model takes images of shape (batch, height, width, "
-            f"{channels}), at least {smallest} pixels high and wide. "
+            f"{channels}), at least {min_size} pixels high and wide. "
             f"Received: {describe(name, images)}"
         )
     check_real(name, images)
 
 
 def check_raw(name: str, images: np.ndarray, low: float, high: float) -> None:
-    """Raises a ValueError unless these can be raw images in 0..255."""
-    # Whole numbers up to 1 are raw images, almost or wholly black.
+    """Raises a ValueError if these are not raw images in 0..255."""
+    # Integers up to 1 are raw images, almost or entirely black.
     if low >= -1 and high <= 1 and (images % 1).any():
         raise ValueError(
-            "The model takes raw images in 0..255 and normalises them itself, "
-            "and these have been scaled. Give it the images as they were, or "
-            "build it with the `mean` and `std` of these divided by 255. "
+            "The model takes raw images in 0..255 and normalizes them itself, "
+            "and these have been scaled. Pass the original images, or build "
+            "the model with the `mean` and `std` of these divided by 255. "
             f"Received: {describe(name, images)}"
         )
 
 
 def check_label_shape(name: str, labels) -> None:
-    """Raises a ValueError unless these can be sparse labels."""
-    shape = getattr(labels, "shape", None)
-    if getattr(shape, "rank", 0) is None:
+    """Raises a ValueError unless the shape is one of sparse labels."""
+    if _unknown_rank(labels):
         return
+    shape = getattr(labels, "shape", None)
     if shape is None or not (len(shape) == 1 or tuple(shape[1:]) == (1,)):
         raise ValueError(
             "The model's own loss takes sparse labels, one integer per image, "
@@ -105,7 +109,7 @@ def check_labels(name: str, labels, images, num_classes: int) -> None:
             "There must be as many labels as images. "
             f"Received: {len(images)} images, {describe(name, labels)}"
         )
-    # Labels of two classes may be booleans.
+    # The labels of two classes may be booleans.
     if labels.dtype == "bool":
         labels = labels.astype("uint8")
     low, high = check_finite(name, labels)
@@ -117,7 +121,7 @@ def check_labels(name: str, labels, images, num_classes: int) -> None:
 
 
 def as_array(name: str, array) -> np.ndarray:
-    """NumPy's array of what is one in another library; or a TypeError."""
+    """The NumPy array of any library's array; or a TypeError."""
     if isinstance(array, np.ndarray):
         return array
     if keras.ops.is_tensor(array):

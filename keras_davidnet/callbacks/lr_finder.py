@@ -10,42 +10,38 @@ from keras import ops
 from keras_davidnet import _backend
 from keras_davidnet._checks import check_number
 from keras_davidnet.datasets.batches import Batches
-from keras_davidnet.optimizers.grouped import leaf_optimizers
+from keras_davidnet.optimizers.grouped import leaf_optimizers, schedule_of
 from keras_davidnet.schedules import PiecewiseLinear
 
-# The smoothed loss is the mean of about this fraction of all steps.
+# The smoothed loss averages about this fraction of all steps.
 _WINDOW = 1 / 20
 _DIVERGED = 4
 
 
 class LearningRateFinder(keras.callbacks.Callback):
-    """Tries all rates in one `fit` and then puts the model back.
+    """Tries all learning rates in one `fit`, then restores the model.
 
-    The learning-rate range test (Smith 2015, https://arxiv.org/abs/1506.01186),
-    in the form that is in use since (Gugger 2018,
-    https://sgugger.github.io/how-do-you-find-a-good-learning-rate.html): the
-    rate rises from `low` at the first step of `fit` to `high` at the last, by
-    the same factor from each step to the next.  `fit` ends early when the
-    smoothed loss is above 4 times its best or the loss is not finite.
+    The rate rises from `low` at the first step of `fit` to `high` at the last,
+    by the same factor at each step. `fit` ends early when the smoothed loss is
+    above 4 times its best value or the loss is not finite.
 
-    A hundred steps are enough; give `fit` as many epochs as they take.  Its
-    logs are those of each batch; do not use its history.
+    A hundred steps are enough; `fit` needs as many epochs as they take. Its
+    logs are those of single batches, so its history is of no use.
 
     When `fit` ends, the variables of model, optimizer and metrics, the rates
-    and the epoch of the data's plan are what they were when it began.  After a
-    `fit` that raised, `finder.on_train_end()` does that.  The global generators
-    are not restored: those that shuffle arrays, and PyTorch's, from which
-    Keras's dropout draws on torch.
+    and the epoch of the data's plan are restored; after a `fit` of a stock
+    model that raised, call `finder.restore()`. The global generators are not
+    restored: the ones that shuffle arrays, and PyTorch's, from which Keras's
+    dropout draws on torch.
 
-    Of several optimizers (`GroupedOptimizer`), all rates rise by the same
-    factor.  `low`, `high` and what is found are those of the default group; the
-    others keep their proportion to it, schedules that of their highest rates.
+    With several optimizers (`GroupedOptimizer`), all rates rise by the same
+    factor. `low`, `high` and the rates found belong to the default group; the
+    others keep their proportion to it, schedules by their highest rates.
 
     Args:
         low: The first rate.
         high: The last rate.
-        dataset: For a model of another package: the batches of `make_dataset`
-            that `fit` trains on, if it does.
+        dataset: For a stock model: the `Batches` that `fit` trains on, if any.
 
     Attributes:
         rates: Rate of each step, a list of floats.
@@ -58,7 +54,7 @@ class LearningRateFinder(keras.callbacks.Callback):
             begins, if it has fewer than 20 steps or an unknown number of them,
             if it has `initial_epoch` above 0, if the model has
             `steps_per_execution` above 1, or if the default group's rate is 0.
-        TypeError: If `dataset` is not such a dataset.
+        TypeError: If `dataset` is not `Batches`.
 
     Example:
 
@@ -67,6 +63,11 @@ class LearningRateFinder(keras.callbacks.Callback):
     model.fit(train_ds, epochs=5, callbacks=[finder])
     finder.suggestion  # the rate of the steepest descent
     ```
+
+    References:
+        - [Smith, 2015](https://arxiv.org/abs/1506.01186)
+        - [Gugger, 2018](https://sgugger.github.io/how-do-you-find-a-good-learning-rate.html),
+          the form used here.
     """
 
     def __init__(
@@ -84,19 +85,19 @@ class LearningRateFinder(keras.callbacks.Callback):
             )
         if dataset is not None and not isinstance(dataset, Batches):
             raise TypeError(
-                "`dataset` must be what make_dataset(...) gave. "
+                "`dataset` must be Batches, as make_dataset(...) makes them. "
                 f"Received: dataset={dataset!r}"
             )
         self.dataset = dataset
         self.rates, self.losses, self.smoothed = [], [], []
-        self._data = None
-        self._found = None
+        self._plan = None if dataset is None else dataset.plan
+        self._before = None
 
     @property
     def suggestion(self) -> float:
         """The rate at which the smoothed loss falls fastest.
 
-        The slope is that over the logarithm of the rate.
+        The slope is taken over the logarithm of the rate.
 
         Raises:
             ValueError: If the loss never fell, or no `fit` was run.
@@ -112,12 +113,12 @@ class LearningRateFinder(keras.callbacks.Callback):
         return self.rates[int(np.argmin(slopes))]
 
     def on_data(self, x, y):
-        """Tells what `fit` trains on, as the models of this package do."""
-        self._data = x
+        """Takes what `fit` trains on; the models of this package call it."""
+        self._plan = getattr(x, "plan", None)
 
     def on_train_begin(self, logs=None):
-        # A fit that raised left its model as it was then.
-        self.on_train_end()
+        # The last `fit` may have been a stock model's and raised.
+        self.restore()
         model = self.model
         if model.steps_per_execution != 1:
             raise ValueError(
@@ -133,22 +134,32 @@ class LearningRateFinder(keras.callbacks.Callback):
                 f"{steps} steps per epoch, epochs={self.params['epochs']}"
             )
         steps *= self.params["epochs"]
-        optimizers = leaf_optimizers(model.optimizer)
-        shares = _shares(optimizers)
         if not model.optimizer.built:
             with _backend.variable_scope(model):
                 model.optimizer.build(model.trainable_variables)
-        self._keep(optimizers)
-        growth = math.log(self.high / self.low) / (steps - 1)
-        for optimizer, share in zip(optimizers, shares, strict=True):
-            # `iterations` does not count the steps of an accumulated gradient.
-            start = int(ops.convert_to_numpy(optimizer._iterations))
-            # Not by `learning_rate`, which would take the variable of a
-            # constant rate out of the optimizer.
-            optimizer._learning_rate = RisingRate(
-                share * self.low, growth, start
-            )
-        # The rate is read when the step is traced.
+        optimizers = leaf_optimizers(model.optimizer)
+        schedules = [schedule_of(optimizer) for optimizer in optimizers]
+        self._shares = _shares(optimizers, schedules)
+        self._growth = math.log(self.high / self.low) / (steps - 1)
+        self._before = (
+            model,
+            _copies(model.variables + model.metrics_variables),
+            _copies(model.optimizer.variables),
+            list(zip(optimizers, schedules, strict=True)),
+            self._plan,
+            self._plan and self._plan.epoch,
+        )
+        # A constant is assigned before each step instead: Keras never changes
+        # a schedule back to a constant.
+        for i, optimizer in enumerate(optimizers):
+            if schedules[i] is not None:
+                accumulated = optimizer.gradient_accumulation_steps or 1
+                optimizer.learning_rate = RisingRate(
+                    self.low * self._shares[i],
+                    self._growth,
+                    int(optimizer.iterations) * accumulated,
+                )
+        # The schedule is read when the step is traced.
         model.make_train_function(force=True)
         self.rates, self.losses, self.smoothed = [], [], []
         self._weight = 1 - 1 / (steps * _WINDOW)
@@ -156,20 +167,23 @@ class LearningRateFinder(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         if epoch and not self.losses:
-            self.on_train_end()
+            self.restore()
             raise ValueError(
                 "The rates rise over all epochs of `fit`: leave initial_epoch "
                 f"at 0. Received: initial_epoch={epoch}"
             )
 
     def on_train_batch_begin(self, batch, logs=None):
-        # The logs are means over the epoch.  This leaves one batch in them,
-        # and no rounding of a sum of many.
+        # The logs are means over the epoch. This leaves one batch in them, and
+        # no rounding of a sum of many.
         self.model.reset_metrics()
-        # Read, not counted: a step that overflows in float16 does not count.
-        self._rate = _number(
-            leaf_optimizers(self.model.optimizer)[-1].learning_rate
-        )
+        rate = self.low * math.exp(self._growth * len(self.losses))
+        *_, before, _, _ = self._before
+        optimizers = leaf_optimizers(self.model.optimizer)
+        for i, (_, schedule) in enumerate(before):
+            if schedule is None:
+                optimizers[i].learning_rate = self._shares[i] * rate
+        self._rate = float(optimizers[-1].learning_rate)
 
     def on_train_batch_end(self, batch, logs: Any = None):
         # On JAX the variables are empty until the epoch ends.
@@ -189,33 +203,28 @@ class LearningRateFinder(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):
-        if self._found is None:
+        self.restore()
+
+    def restore(self):
+        """Restores what was there when `fit` began."""
+        if self._before is None:
             return
         # By now the callback may belong to another model.
-        model, values, rates, plan, epoch = self._found
-        self._found = self._data = None
-        for optimizer, rate in rates:
-            optimizer._learning_rate = rate
-        for variable, value in values:
+        model, variables, of_optimizer, before, plan, epoch = self._before
+        self._before = None
+        for optimizer, schedule in before:
+            if schedule is not None:
+                optimizer.learning_rate = schedule
+        for variable, value in variables:
+            variable.assign(value)
+        # By place: another callback may have replaced the optimizer by a copy.
+        for variable, (_, value) in zip(
+            model.optimizer.variables, of_optimizer, strict=True
+        ):
             variable.assign(value)
         if plan is not None:
             plan.epoch = epoch
         model.make_train_function(force=True)
-
-    def _keep(self, optimizers):
-        model = self.model
-        data = self._data if self.dataset is None else self.dataset
-        plan = getattr(data, "plan", None)
-        variables = model.variables + model.optimizer.variables
-        variables += model.metrics_variables
-        self._found = (
-            model,
-            # Copies: some backends hand out their own memory.
-            [(v, np.array(ops.convert_to_numpy(v))) for v in variables],
-            [(optimizer, optimizer._learning_rate) for optimizer in optimizers],
-            plan,
-            plan and plan.epoch,
-        )
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -235,24 +244,24 @@ class RisingRate(keras.optimizers.schedules.LearningRateSchedule):
         return {"low": self.low, "growth": self.growth, "start": self.start}
 
 
-def _shares(optimizers):
-    """Rate of each optimizer in units of that of the last, the default."""
+def _copies(variables):
+    # Not the values themselves: some backends hand out their own memory.
+    return [(v, np.array(ops.convert_to_numpy(v))) for v in variables]
+
+
+def _shares(optimizers, schedules):
+    """Rate of each optimizer, relative to the last, the default."""
     if len(optimizers) == 1:
         return [1.0]
-    *_, default = rates = [_highest(o) for o in optimizers]
-    if default == 0:
+    rates = [
+        max(schedule.values)
+        if isinstance(schedule, PiecewiseLinear)
+        else float(optimizer.learning_rate)
+        for optimizer, schedule in zip(optimizers, schedules, strict=True)
+    ]
+    if rates[-1] == 0:
         raise ValueError(
             "The default group's rate must be above 0, or the others have no "
             f"proportion to it. Received: rates={rates}"
         )
-    return [rate / default for rate in rates]
-
-
-def _highest(optimizer):
-    if isinstance(optimizer._learning_rate, PiecewiseLinear):
-        return max(optimizer._learning_rate.values)
-    return _number(optimizer.learning_rate)
-
-
-def _number(rate):
-    return float(ops.convert_to_numpy(rate))
+    return [rate / rates[-1] for rate in rates]

@@ -12,19 +12,20 @@ class ProgressiveResizing(keras.callbacks.Callback):
     """Trains an `ImageClassifier` on smaller images first: cheaper steps.
 
     Images are scaled down in the step, after the augmentation, by linear
-    interpolation with antialiasing.  Each size is compiled anew.  Validation
-    sees the images as they are.
+    interpolation with antialiasing. The step is compiled once for each size.
+    Validation sees the images as they are.
 
     Args:
-        sizes: Height and width in pixels, by the first epoch that has them,
-            counted from 0.  Epochs before the first of these see the images as
-            they are.
+        sizes: Mapping of epochs, counted from 0, to the size in pixels that
+            begins there: `(height, width)`, or one integer for square images.
+            Epochs before the first of these see the images as they are.
 
     Raises:
         ValueError: If `sizes` is empty, an epoch is negative or a size is not
-            positive; at the beginning of `fit`, if the net needs larger images.
-        TypeError: If `sizes` is not a mapping; at the beginning of `fit`, if
-            the model is no `ImageClassifier`.
+            positive; when `fit` begins, if the net needs larger images; at the
+            first step, if the images are not square and the size is.
+        TypeError: If `sizes` is not a mapping; when `fit` begins, if the model
+            is not an `ImageClassifier`.
 
     Example:
 
@@ -35,10 +36,10 @@ class ProgressiveResizing(keras.callbacks.Callback):
 
     References:
         - [Howard, 2018](https://www.fast.ai/posts/2018-04-30-dawnbench-fastai.html),
-          who trained so for DAWNBench.
+          for DAWNBench.
     """
 
-    def __init__(self, sizes: Mapping[int, int]):
+    def __init__(self, sizes: Mapping[int, int | tuple[int, int]]):
         super().__init__()
         if not isinstance(sizes, Mapping):
             raise TypeError(
@@ -48,7 +49,7 @@ class ProgressiveResizing(keras.callbacks.Callback):
         if not sizes:
             raise ValueError("`sizes` must not be empty. Received: sizes={}")
         self.sizes = {
-            check_count("epoch", epoch, 0): check_count("size", size)
+            check_count("epoch", epoch, 0): _check_size(size)
             for epoch, size in sizes.items()
         }
 
@@ -60,8 +61,21 @@ class ProgressiveResizing(keras.callbacks.Callback):
                 f"Received: a {type(model).__name__}"
             )
         for size in self.sizes.values():
-            check_count("size", size, model.smallest)
+            _check_size(size, model.smallest)
 
     def on_epoch_begin(self, epoch, logs=None):
-        begun = [first for first in self.sizes if first <= epoch]
-        self.model.training_size = self.sizes[max(begun)] if begun else None
+        past = [first for first in self.sizes if first <= epoch]
+        self.model.training_size = self.sizes[max(past)] if past else None
+
+    def on_train_end(self, logs=None):
+        self.restore()
+
+    def restore(self):
+        """Trains on the images as they are again."""
+        self.model.training_size = None
+
+
+def _check_size(size, least=1):
+    if isinstance(size, tuple | list) and len(size) == 2:
+        return tuple(check_count("size", length, least) for length in size)
+    return check_count("size", size, least)

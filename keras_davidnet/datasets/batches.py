@@ -8,34 +8,93 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from keras_davidnet import _backend
 from keras_davidnet._checks import check_count
-from keras_davidnet.datasets.plan import EpochPlan
+from keras_davidnet.datasets.epoch_plan import EpochPlan
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 
-class Batches(keras.utils.PyDataset):
-    """`(images, labels)` batches of NumPy arrays; `make_dataset` makes them.
+def make_dataset(
+    images: np.ndarray,
+    labels: np.ndarray,
+    batch_size: int,
+    training: bool = False,
+    seed: int | None = None,
+    alternating_flip: bool = False,
+) -> "Batches":
+    """Batches of raw images, as the models of this package take them.
 
-    `len(batches)` is their number and `batches[i]` one of them: of epoch
-    `plan.epoch` if there is a plan.  Looking at batches, by an index, in a
-    loop or through Keras, leaves the plan where it is.
-
-    In epoch `e` of `fit`, a model of this package is shown epoch `e` of the
-    plan, and so is any Keras model together with `Resume(path, batches)`.  A
-    stock model alone is shown the next epoch whenever it has drawn a whole one,
-    in `evaluate` as well; where an epoch is so short that Keras draws the whole
-    of it to build the model, it begins one epoch later.  Give `fit` of a stock
-    model `shuffle=False`: Keras's default shuffles the batches once more, by a
-    generator that is not seeded here.
+    For training, the whole set is shuffled in every epoch and the last,
+    incomplete batch is dropped, so that all steps have the same size and are
+    compiled once.
 
     Args:
         images: `(n, height, width, channels)`.
         labels: `(n,)` or `(n, 1)`.
-        batch_size: Images per batch.
-        plan: The `EpochPlan`; without one, the images come in their order and
+        batch_size: Number of images per batch.
+        training: Whether to shuffle and to drop the last, incomplete batch.
+        seed: Seed of the order and the flips.
+        alternating_flip: Whether to flip half of the images in the even epochs
+            and the others in the odd ones, see `EpochPlan`. The images then
+            take twice the memory.
+
+    Returns:
+        `Batches` of `(images, labels)`.
+
+    Raises:
+        ValueError: If the arrays do not have these shapes, if there are fewer
+            images than one training batch needs, if `seed` is negative, or if
+            `alternating_flip` is set without `training`.
+
+    Example:
+
+    ```python
+    train_ds = make_dataset(x_train, y_train, 512, training=True, seed=0)
+    model.fit(train_ds, epochs=24)
+    ```
+    """
+    check_count("batch_size", batch_size)
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.ndim != 4 or labels.ndim == 0:
+        raise ValueError(
+            "`images` must be of shape (n, height, width, channels), `labels` "
+            f"of shape (n,) or (n, 1). Received: images.shape={images.shape}, "
+            f"labels.shape={labels.shape}"
+        )
+    if len(images) != len(labels):
+        raise ValueError(
+            "There must be as many labels as images. "
+            f"Received: {len(images)} images, {len(labels)} labels"
+        )
+    if training:
+        plan = EpochPlan(len(images), batch_size, seed, alternating_flip)
+        return Batches(images, labels, batch_size, plan)
+    if seed is not None:
+        check_count("seed", seed, 0)
+    if alternating_flip:
+        raise ValueError(
+            "Images are flipped for training only. "
+            f"Received: alternating_flip={alternating_flip}, training=False"
+        )
+    return Batches(images, labels, batch_size)
+
+
+class Batches(keras.utils.PyDataset):
+    """`(images, labels)` batches of NumPy arrays; `make_dataset` makes them.
+
+    `len(batches)` is their number and `batches[i]` is one of them, as it is in
+    epoch `plan.epoch`. Drawing batches never changes that epoch: `fit` sets it.
+    The `fit` of this package's models does so by itself. With any other Keras
+    model, pass `SyncEpoch(batches)` or `Resume(path, batches)` and
+    `shuffle=False`: without the callback every epoch has the same order, and
+    Keras's default shuffles the batches once more, by an unseeded generator.
+
+    Args:
+        images: `(n, height, width, channels)`.
+        labels: `(n,)` or `(n, 1)`.
+        batch_size: Number of images per batch.
+        plan: The `EpochPlan`. Without one, the images come in their order and
             the last batch may be smaller.
 
     Example:
@@ -44,7 +103,9 @@ class Batches(keras.utils.PyDataset):
     plan = EpochPlan(len(x_train), 512, seed=0)
     batches = Batches(x_train, y_train, 512, plan)
     images, labels = batches[0]  # (512, 32, 32, 3), (512,)
-    stock_model.fit(batches, epochs=24, shuffle=False)
+    stock_model.fit(
+        batches, epochs=24, shuffle=False, callbacks=[SyncEpoch(batches)]
+    )
     ```
     """
 
@@ -58,40 +119,35 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         self.images, self.labels = images, labels
         self.batch_size, self.plan = batch_size, plan
+        self.functions = ()
         self._views = images
         if plan is not None:
-            own = len(images), batch_size
-            if (plan.n, plan.batch_size) != own:
+            size = len(images), batch_size
+            if (plan.n, plan.batch_size) != size:
                 raise ValueError(
                     "`plan` must be made for as many images, in batches of the "
-                    f"same size, {own}. "
+                    f"same size, {size}. "
                     f"Received: plan for {(plan.n, plan.batch_size)}"
                 )
             if plan.alternating_flip:
-                # To mirror a batch takes eight times as long as to gather it.
+                # Flipping a batch takes eight times as long as gathering it.
                 self._views = np.concatenate([images, images[:, :, ::-1]])
-        self.functions = ()
-        # The batches that Keras drew since it began an epoch.
-        self._drawn = None
-        self._advances = plan is not None
 
     def __len__(self) -> int:
         if self.plan is None:
             return math.ceil(len(self.labels) / self.batch_size)
-        return self.plan.n // self.batch_size
+        return self.plan.steps_per_epoch
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         index = range(len(self))[index]
-        if self._drawn is not None:
-            self._drawn.add(index)
         if self.plan is None:
             start = index * self.batch_size
             rows = views = slice(start, start + self.batch_size)
         else:
             epoch = self.plan.epoch
-            rows = views = self.plan.order(epoch)[index]
+            rows = views = self.plan.indices(epoch)[index]
             if self.plan.alternating_flip:
-                views = rows + self.plan.n * self.plan.mirrored(epoch)[rows]
+                views = rows + self.plan.n * self.plan.flipped(epoch)[rows]
         batch = self._views[views], self.labels[rows]
         for function in self.functions:
             batch = function(*batch)
@@ -106,46 +162,38 @@ class Batches(keras.utils.PyDataset):
         """
         mapped = copy.copy(self)
         mapped.functions = (*self.functions, function)
-        mapped._drawn = None
         return mapped
 
-    def share(self, index: int, count: int) -> "Batches":
-        """The part of every batch that is for process `index` of `count`.
+    def shard(self, num_shards: int, index: int) -> "Batches":
+        """One of `num_shards` equal parts of every batch, for one process.
 
         Args:
-            index: Number of the process, from 0; the first gets the first
-                part.
-            count: Number of processes.
+            num_shards: Number of processes.
+            index: Number of the process, from 0; the first one takes the first
+                part of each batch.
 
         Raises:
-            ValueError: If a batch cannot be split into `count` equal parts, or
-                `index` is not below `count`.
+            ValueError: If a batch cannot be split into `num_shards` equal
+                parts, or `index` is not below `num_shards`.
         """
-        check_count("count", count)
-        if check_count("index", index, 0) >= count:
+        check_count("num_shards", num_shards)
+        if check_count("index", index, 0) >= num_shards:
             raise ValueError(
-                "`index` must be less than `count`. "
-                f"Received: index={index}, count={count}"
+                "`index` must be less than `num_shards`. "
+                f"Received: num_shards={num_shards}, index={index}"
             )
         for size in (len(self[0][0]), len(self[-1][0])):
-            if size % count:
+            if size % num_shards:
                 raise ValueError(
-                    "Every batch must split into `count` equal parts, the last "
-                    f"one too. Received: count={count}, a batch of {size}"
+                    "Every batch must split into `num_shards` equal parts, the "
+                    "last one too. "
+                    f"Received: num_shards={num_shards}, a batch of {size}"
                 )
         return self.map(
-            lambda *batch: tuple(np.split(part, count)[index] for part in batch)
+            lambda *batch: tuple(
+                np.split(part, num_shards)[index] for part in batch
+            )
         )
-
-    def feed(self) -> "Batches | tf.data.Dataset":
-        """The same batches for a `fit` that sets `plan.epoch` by itself.
-
-        Drawing from them, even a whole epoch, never moves the plan.  It is a
-        `tf.data.Dataset` on TensorFlow, `Batches` elsewhere.
-        """
-        feed = copy.copy(self)
-        feed._advances = False
-        return _backend.stream(feed)
 
     def tf_dataset(self) -> "tf.data.Dataset":
         """The same batches as a `tf.data.Dataset`, drawn ahead of the step.
@@ -176,14 +224,38 @@ class Batches(keras.utils.PyDataset):
         indices = tf.data.Dataset.range(len(self))
         return indices.map(load).prefetch(4).with_options(options)
 
-    # Keras calls these in evaluation as well, and once for the batch from which
-    # it builds a model.
 
-    def on_epoch_begin(self):
-        self._drawn = set()
+class SyncEpoch(keras.callbacks.Callback):
+    """Shows epoch `e` of the batches' plan in epoch `e` of `fit`.
 
-    def on_epoch_end(self):
-        whole = self._drawn is not None and len(self._drawn) == len(self)
-        self._drawn = None
-        if self.plan is not None and whole and self._advances:
-            self.plan.epoch += 1
+    For models from elsewhere; the `fit` of this package's models does it by
+    itself. Like `set_epoch` of PyTorch's samplers.
+
+    Args:
+        batches: `Batches` with a plan: `make_dataset(..., training=True)`.
+
+    Raises:
+        TypeError: If `batches` has no plan.
+
+    Example:
+
+    ```python
+    stock_model.fit(
+        train_ds, epochs=24, shuffle=False, callbacks=[SyncEpoch(train_ds)]
+    )
+    ```
+    """
+
+    def __init__(self, batches: Batches):
+        super().__init__()
+        if getattr(batches, "plan", None) is None:
+            raise TypeError(
+                "`batches` must be Batches with a plan, as "
+                "make_dataset(..., training=True) makes them. "
+                f"Received: batches={batches!r}"
+            )
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Keras draws the epoch's first batch after this.
+        self.batches.plan.epoch = epoch  # pyright: ignore[reportOptionalMemberAccess]

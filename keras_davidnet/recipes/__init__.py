@@ -3,7 +3,7 @@
 `load(name)` gives a net trained by one.
 """
 
-from keras_davidnet.datasets.cifar10 import (
+from keras_davidnet.datasets.cifar import (
     CIFAR10_MEAN as CIFAR10_MEAN,
     CIFAR10_STD as CIFAR10_STD,
 )

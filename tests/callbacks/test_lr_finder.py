@@ -235,36 +235,41 @@ def test_schedules_of_groups_count_by_their_highest_rate():
     np.testing.assert_allclose(rates, [*sgd / sgd[0], 0.24 / sgd[0]], rtol=1e-5)
 
 
-def test_steps_that_overflow_do_not_raise_the_rate():
+def test_float16_with_a_loss_scale():
     """The gradient is above 2 first, and float16 is scaled by 2 ** 15."""
     x, y = np.full((30, 1), 4, "float32"), np.zeros((30, 1), "float32")
     model = one_weight(keras.optimizers.SGD(0.1), "mixed_float16")
     finder = LearningRateFinder(1e-6, 1e-5)
     fit = {"batch_size": 1, "shuffle": False, "verbose": 0}
     model.fit(x, y, **fit, callbacks=[finder])
-    skipped = np.flatnonzero(np.array(finder.rates) > 1.01e-6)[0] - 1
     # The gradient of w = 1 is 32: five halvings bring it below 65504.
-    assert skipped == 5
-    rates = np.geomspace(1e-6, 1e-5, 30)
+    assert np.diff(finder.losses).tolist()[:5] == [0] * 5
+    assert finder.losses[-1] < finder.losses[0]
     np.testing.assert_allclose(
-        finder.rates, [*[rates[0]] * 5, *rates[:-5]], rtol=1e-5
+        finder.rates, np.geomspace(1e-6, 1e-5, 30), rtol=1e-5
     )
     assert model.optimizer.dynamic_scale == 2**15
 
 
+@pytest.mark.parametrize("exclude", [(), ("kernel",)])
 @pytest.mark.parametrize("finder_first", [True, False])
-def test_beside_decoupled_decay(finder_first):
+def test_beside_decoupled_decay(finder_first, exclude):
     x, y = np.ones((20, 1), "float32"), np.ones((20, 1), "float32")
-    model = one_weight(PyTorchSGD(0.25))
+    model = one_weight(PyTorchSGD(0.25, momentum=0.9))
+    model.optimizer.build(model.trainable_variables)
+    optimizer, before = model.optimizer, state(model)
     finder = LearningRateFinder(1e-3, 1e-2)
-    callbacks = [finder, DecoupledWeightDecay(1.0)]
+    callbacks = [finder, DecoupledWeightDecay(1.0, exclude)]
     if not finder_first:
         callbacks.reverse()
     fit = {"batch_size": 1, "shuffle": False, "verbose": 0}
     model.fit(x, y, **fit, callbacks=callbacks)
     # The first step decays from the minimum at 1.
-    np.testing.assert_allclose(finder.losses[1], 1e-6, rtol=1e-2)
+    expected = 0 if exclude else 1e-6
+    np.testing.assert_allclose(finder.losses[1], expected, rtol=1e-2)
+    assert model.optimizer is optimizer
     assert model.optimizer.weight_decay is None
+    assert_same(state(model)[: len(before)], before)
     model.fit(x[:1], 0 * y[:1], verbose=0)
     # w - 0.25 * 2 w
     np.testing.assert_allclose(model.get_weights(), [[[0.5]]])
@@ -289,9 +294,50 @@ def test_after_an_interrupted_fit():
             verbose=0,
         )
     assert len(finder.losses) == 8
-    finder.on_train_end()
     assert_same(state(model), before)
     assert model.own_rates
+
+
+def test_after_an_interrupted_fit_of_a_stock_model():
+    """The next `fit` with the finder, or `restore`, goes back to the start."""
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 3:
+                raise KeyboardInterrupt
+
+    model, train_ds = stock_net(), batches()
+    fit = {"epochs": 4, "shuffle": False, "verbose": 0}
+    model.fit(train_ds, **fit)
+    before = state(model)
+    train_ds.plan.epoch = 7
+    finder = LearningRateFinder(1e-5, 1e-2, train_ds)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(train_ds, **fit, callbacks=[finder, Interrupt()])
+        train_ds.plan.epoch = 9
+    finder.restore()
+    assert_same(state(model), before)
+    assert train_ds.plan.epoch == 7
+
+
+def test_on_data_lasts_for_the_fit_after_it():
+    """Also if the `fit` before was one of a stock model that raised."""
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    finder, fit = LearningRateFinder(1e-5, 1e-2), {"epochs": 4, "verbose": 0}
+    with pytest.raises(KeyboardInterrupt):
+        stock_net().fit(
+            IMAGES, LABELS, 4, callbacks=[finder, Interrupt()], **fit
+        )
+    train_ds = batches()
+    train_ds.plan.epoch = 5
+    davidnet().fit(train_ds, callbacks=[finder], **fit)
+    assert len(finder.losses) > 6
+    assert train_ds.plan.epoch == 5
 
 
 def test_a_recipe_takes_it():

@@ -3,22 +3,71 @@ import numpy as np
 import pytest
 
 from keras_davidnet import DavidNet, ProgressiveResizing
+from keras_davidnet.models.resize import resize
 
 # Off where that can be: it is slow to compile.
 XLA = keras.backend.backend() == "jax"
 
 
-def scaled(images, size):
+def scaled(images, size, axis):
     """By linear interpolation with antialiasing: a triangle per pixel."""
-    for axis in (1, 2):
-        ratio = images.shape[axis] / size
-        centres = (np.arange(size) + 0.5) * ratio
-        pixels = np.arange(images.shape[axis]) + 0.5
-        weights = 1 - np.abs(centres[:, None] - pixels) / ratio
-        weights = weights.clip(min=0)
-        weights /= weights.sum(1, keepdims=True)
-        images = np.moveaxis(np.tensordot(weights, images, (1, axis)), 0, axis)
+    ratio = images.shape[axis] / size
+    centers = (np.arange(size) + 0.5) * ratio
+    pixels = np.arange(images.shape[axis]) + 0.5
+    weights = 1 - np.abs(centers[:, None] - pixels) / max(ratio, 1)
+    weights = weights.clip(min=0)
+    weights /= weights.sum(1, keepdims=True)
+    images = np.moveaxis(np.tensordot(weights, images, (1, axis)), 0, axis)
     return images.astype("float32")
+
+
+def scaled_square(images, size):
+    return scaled(scaled(images, size, 1), size, 2)
+
+
+@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize("size", [(9, 9), (9, 20), (24, 30), (16, 20)])
+def test_resize_matches_numpy(rng, size, xla):
+    images = rng.normal(size=(2, 16, 20, 3)).astype("float32")
+    expected = images
+    for axis in (1, 2):
+        expected = scaled(expected, size[axis - 1], axis)
+    resized = resize(keras.ops.convert_to_tensor(images), size, xla)
+    np.testing.assert_allclose(resized, expected, atol=1e-5)
+    half = resize(keras.ops.convert_to_tensor(images, "float16"), size, xla)
+    assert keras.backend.standardize_dtype(half.dtype) == "float16"
+    np.testing.assert_allclose(half, expected, atol=1e-2)
+
+
+def test_resize_under_xla():
+    """TensorFlow has no kernel of `ops.image.resize` there."""
+    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), "uint8")
+    model = DavidNet(width=1, augmentation=None, dropout=0)
+    model.compile(jit_compile=keras.backend.backend() != "torch")
+    sizes = ProgressiveResizing({0: 9})
+    model.fit(images, np.arange(4), callbacks=[sizes], verbose=0)
+
+
+def test_images_that_are_not_square(rng):
+    shapes = []
+
+    class Net(DavidNet):
+        def _forward(self, x, training):
+            if training:
+                shapes.append(tuple(x.shape[1:3]))
+            return super()._forward(x, training)
+
+    images = rng.integers(0, 256, (4, 16, 24, 3), "uint8")
+    net = Net(width=1, input_shape=(16, 24, 3), augmentation=None)
+    net.compile(jit_compile=XLA)
+    fit = {"epochs": 2, "verbose": 0}
+    sizes = ProgressiveResizing({0: (8, 12), 1: (16, 24)})
+    net.fit(images, np.arange(4), callbacks=[sizes], **fit)
+    assert set(shapes) == {(8, 12), (16, 24)}
+    with pytest.raises(ValueError, match=r"\(height, width\).*size=9"):
+        sizes = ProgressiveResizing({0: 9})
+        net.fit(images, np.arange(4), callbacks=[sizes], **fit)
+    assert net.training_size is None
 
 
 def make():
@@ -46,7 +95,7 @@ def test_trains_as_on_images_scaled_before(data):
         x, y, epochs=4, callbacks=[sizes], validation_data=(x, y), **options
     ).history
     other, losses, val_losses = make(), [], []
-    for images in (x, scaled(x, 9), scaled(x, 9), x):
+    for images in (x, scaled_square(x, 9), scaled_square(x, 9), x):
         history = other.fit(images, y, validation_data=(x, y), **options)
         losses += history.history["loss"]
         val_losses += history.history["val_loss"]
@@ -54,10 +103,10 @@ def test_trains_as_on_images_scaled_before(data):
     np.testing.assert_allclose(logs["val_loss"], val_losses, rtol=1e-4)
     # Or the sizes would show nothing.
     assert abs(losses[0] - losses[1]) > 1e-2
-    for ours, theirs in zip(
+    for weight, expected in zip(
         one.get_weights(), other.get_weights(), strict=True
     ):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(weight, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_the_next_fit_sees_images_as_they_are(data):

@@ -1,10 +1,10 @@
+import datetime
 import json
 import pathlib
 import shutil
 import subprocess
 import sys
 import time
-import tracemalloc
 
 import keras
 import numpy as np
@@ -131,62 +131,33 @@ def test_damaged_file(tmp_path):
         path.write_bytes(damaged)
         model = compiled()
         before = [keras.ops.convert_to_numpy(w) for w in model.weights]
-        with pytest.raises(ValueError, match="unharmed.*Received: path="):
+        with pytest.raises(ValueError, match="undamaged.*Received: path="):
             model.fit(IMAGES, LABELS, epochs=2, callbacks=[Resume(path)])
         for weight, value in zip(model.weights, before, strict=True):
             np.testing.assert_array_equal(weight, value)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"epochs": -5},
-        {"epochs": "1"},
-        {"epochs": True},
-        {"stopped_of": 1.5},
-        {"seed": -1},
-        {"history": None},
-        {"history": {"loss": 1.0}},
-        {"run": []},
-    ],
-    ids=str,
-)
-def test_crafted_header(tmp_path, change):
+@pytest.mark.parametrize("change", [{"epochs": -5}, {"history": None}], ids=str)
+def test_header_of_something_else(tmp_path, change):
     path = tmp_path / "state.npz"
     compiled().fit(IMAGES, LABELS, callbacks=[Resume(path)], verbose=0)
     with np.load(path) as file:
-        head, *arrays = file.values()
-    head = json.loads(head.item()) | change
-    np.savez(path, np.array(json.dumps(head)), *arrays)
-    with pytest.raises(ValueError, match="Resume wrote.*Received: path="):
+        header, *arrays = file.values()
+    header = json.loads(header.item()) | change
+    header = {k: v for k, v in header.items() if v is not None}
+    np.savez(path, np.array(json.dumps(header)), *arrays)
+    with pytest.raises(ValueError, match="of Resume.*Received: path="):
         compiled().fit(IMAGES, LABELS, epochs=2, callbacks=[Resume(path)])
 
 
-@pytest.mark.parametrize("where", ["header", "variable", "one more"])
-def test_a_file_that_unpacks_to_much_more(tmp_path, where):
+def test_an_array_is_missing(tmp_path):
     path = tmp_path / "state.npz"
     compiled().fit(IMAGES, LABELS, callbacks=[Resume(path)], verbose=0)
     with np.load(path) as file:
-        arrays = list(file.values())
-    much = np.zeros(2**28, "uint8")
-    if where == "header":
-        arrays[0] = np.array(" " * 2**26 + arrays[0].item())
-    elif where == "variable":
-        arrays[1] = much
-    else:
-        arrays.append(much)
-    np.savez_compressed(path, *arrays)
-    assert path.stat().st_size < 2**20
-    del arrays, much
-    model = compiled()
-    tracemalloc.start()
-    try:
-        with pytest.raises(ValueError, match="Resume wrote.*Received: path="):
-            model.fit(IMAGES, LABELS, epochs=2, callbacks=[Resume(path)])
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 2**26
+        *arrays, _ = file.values()
+    np.savez(path, *arrays)
+    with pytest.raises(ValueError, match="number or shape of its arrays"):
+        compiled().fit(IMAGES, LABELS, epochs=2, callbacks=[Resume(path)])
 
 
 def test_a_run_that_was_stopped_early(tmp_path):
@@ -259,7 +230,7 @@ def test_a_second_model_of_one_program_goes_on(state, tmp_path):
         },
         "optimizer.class": {"optimizer": keras.optimizers.SGD},
         "dataset.batch_size: 4, not 8": {"batch_size": 8},
-        "dataset: {.*}, not None": {"batch_size": None},
+        "dataset.images: 8, not None": {"batch_size": None},
     }.items(),
 )
 def test_state_of_another_run(state, message, change):
@@ -332,11 +303,11 @@ def test_any_place_among_the_callbacks(tmp_path, first):
         model = compiled()
         dataset = make_dataset(IMAGES, LABELS, 4, training=True, seed=0)
         callbacks = [
-            Resume(tmp_path / "state.npz", dataset.share(0, 2)),
+            Resume(tmp_path / "state.npz", dataset.shard(2, 0)),
             DecoupledWeightDecay(decay),
         ]
         model.fit(
-            dataset.share(0, 2),
+            dataset.shard(2, 0),
             epochs=epochs,
             callbacks=callbacks if first else callbacks[::-1],
             verbose=0,
@@ -380,9 +351,11 @@ class Rates(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs["rate"] = np.float32(0.1)
         logs["rates"] = np.arange(3)
+        logs["per_class"] = {"cat": np.float32(0.5)}
+        logs["time"] = datetime.date(2024, 2, 29)
 
 
-def test_logs_of_arrays(tmp_path):
+def test_logs_of_any_kind(tmp_path):
     def train(epochs):
         model = DavidNet(num_classes=3, width=1)
         model.compile(
@@ -400,6 +373,8 @@ def test_logs_of_arrays(tmp_path):
     once, twice = train(1), train(2)
     assert twice["rates"] == [[0, 1, 2]] * 2
     assert twice["rate"] == [float(np.float32(0.1))] * 2
+    assert twice["per_class"] == [{"cat": 0.5}] * 2
+    assert twice["time"] == ["2024-02-29"] * 2
     assert np.shape(twice["f1_score"]) == (2, 3)
     assert {name: values[:1] for name, values in twice.items()} == once
 

@@ -11,7 +11,7 @@ import pytest
 from keras import ops
 
 from keras_davidnet import DavidNet, Resume
-from keras_davidnet.datasets import Batches, EpochPlan, make_dataset
+from keras_davidnet.datasets import Batches, EpochPlan, SyncEpoch, make_dataset
 
 N, SIZE, SEED = 40, 16, 3
 
@@ -40,10 +40,10 @@ def shown(dataset):
     return np.array([np.asarray(labels) for _, labels in dataset])
 
 
-def test_order_is_that_of_numpy():
+def test_order_matches_numpy():
     plan = EpochPlan(N, SIZE, SEED)
     for epoch in (0, 1, 7):
-        np.testing.assert_array_equal(plan.order(epoch), order(epoch))
+        np.testing.assert_array_equal(plan.indices(epoch), order(epoch))
     assert plan.epoch == 0
     keras.utils.set_random_seed(1)
     drawn = EpochPlan(N, SIZE).seed
@@ -77,30 +77,30 @@ def test_evaluation_keeps_order_and_tail(pairs):
 def test_alternating_flip():
     n = 2000
     plan = EpochPlan(n, SIZE, SEED, alternating_flip=True)
-    first = plan.mirrored(0)
+    first = plan.flipped(0)
     assert first.shape == (n,) and first.dtype == bool
     # Within four deviations of a half, and of what the order has no part in.
     assert abs(first.mean() - 0.5) < 4 * 0.5 / n**0.5
-    shuffled = first[plan.order(0).ravel()]
+    shuffled = first[plan.indices(0).ravel()]
     assert abs((shuffled[::2] == shuffled[1::2]).mean() - 0.5) < 0.07
-    early = plan.order(0).ravel()[: n // 2]
+    early = plan.indices(0).ravel()[: n // 2]
     assert abs(first[early].mean() - 0.5) < 4 * 0.5 / (n / 2) ** 0.5
     for epoch in range(4):
         np.testing.assert_array_equal(
-            plan.mirrored(epoch), first if epoch % 2 == 0 else ~first
+            plan.flipped(epoch), first if epoch % 2 == 0 else ~first
         )
-    other = EpochPlan(n, SIZE, SEED + 1, alternating_flip=True).mirrored(0)
+    other = EpochPlan(n, SIZE, SEED + 1, alternating_flip=True).flipped(0)
     assert 0.4 < (first == other).mean() < 0.6
-    assert not EpochPlan(n, SIZE, SEED).mirrored(1).any()
+    assert not EpochPlan(n, SIZE, SEED).flipped(1).any()
 
 
-def test_flagged_images_are_mirrored(rng):
+def test_flagged_images_are_flipped(rng):
     images = rng.integers(0, 256, (N, 8, 9, 3), "uint8")
     dataset = train_ds((images, np.arange(N)), alternating_flip=True)
     counts = []
     for epoch in range(2):
         dataset.plan.epoch = epoch
-        flags = dataset.plan.mirrored(epoch)
+        flags = dataset.plan.flipped(epoch)
         for batch, labels in dataset:
             for image, label in zip(batch, labels, strict=True):
                 expected = images[label]
@@ -111,10 +111,10 @@ def test_flagged_images_are_mirrored(rng):
     assert sum(counts) == N and min(counts) > 0
 
 
-def test_map_and_share(pairs):
+def test_map_and_shard(pairs):
     dataset = train_ds(pairs)
     mapped = dataset.map(lambda images, labels: (images + 1, labels * 2))
-    halves = [mapped.share(i, 2) for i in range(2)]
+    halves = [mapped.shard(2, i) for i in range(2)]
     # Of the whole batch, where it comes first.
     reversed_ = dataset.map(lambda *batch: tuple(x[::-1] for x in batch))
     for view in (mapped, *halves, reversed_):
@@ -126,29 +126,29 @@ def test_map_and_share(pairs):
         np.testing.assert_array_equal(shown(half), order(4)[:, part] * 2)
         np.testing.assert_array_equal(half[1][0], mapped[1][0][part])
     np.testing.assert_array_equal(
-        shown(reversed_.share(0, 2)), order(4)[:, ::-1][:, :8]
+        shown(reversed_.shard(2, 0)), order(4)[:, ::-1][:, :8]
     )
     np.testing.assert_array_equal(shown(dataset), order(4))
 
 
 @pytest.mark.parametrize(
-    "index, count, message",
+    "num_shards, index, message",
     [
-        (0, 3, "count=3, a batch of 16"),
-        (2, 2, "index=2, count=2"),
-        (-1, 2, "index=-1"),
-        (0, 0, "count=0"),
+        (3, 0, "num_shards=3, a batch of 16"),
+        (2, 2, "num_shards=2, index=2"),
+        (2, -1, "index=-1"),
+        (0, 0, "num_shards=0"),
     ],
 )
-def test_unequal_shares(pairs, index, count, message):
+def test_bad_shards(pairs, num_shards, index, message):
     with pytest.raises(ValueError, match=f"Received: .*{message}"):
-        train_ds(pairs).share(index, count)
+        train_ds(pairs).shard(num_shards, index)
 
 
-def test_a_tail_that_can_not_be_shared(pairs):
+def test_a_last_batch_that_does_not_split(pairs):
     # 40 images: the last batch has 8 of them.
-    with pytest.raises(ValueError, match="count=16, a batch of 8"):
-        make_dataset(*pairs, SIZE).share(0, 16)
+    with pytest.raises(ValueError, match="num_shards=16, a batch of 8"):
+        make_dataset(*pairs, SIZE).shard(16, 0)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_tail_that_can_not_be_shared(pairs):
         ({"images": np.zeros((8, 8, 3))}, r"images.shape=\(8, 8, 3\)"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"batch_size": N + 1}, "40 images, batch_size=41"),
-        ({"images": np.zeros((0, 8, 8, 3))}, "must not be empty"),
+        ({"images": np.zeros((0, 8, 8, 3))}, "0 images, 40 labels"),
         ({"seed": -1}, "seed=-1"),
         ({"training": False, "alternating_flip": True}, "training=False"),
     ],
@@ -253,7 +253,7 @@ def test_fit_shows_the_epoch_that_it_is_in(pairs):
 @pytest.mark.parametrize("steps", [None, 2])
 def test_neither_views_nor_validation_move_the_plan(pairs, steps):
     dataset, model = train_ds(pairs), own()
-    view = dataset.map(lambda images, labels: (images, labels)).share(0, 1)
+    view = dataset.map(lambda images, labels: (images, labels)).shard(1, 0)
     model.fit(
         view,
         epochs=3,
@@ -268,23 +268,35 @@ def test_neither_views_nor_validation_move_the_plan(pairs, steps):
     assert dataset.plan.epoch == 2
 
 
-def test_a_stock_model_sees_a_new_epoch_when_one_is_over(pairs):
-    dataset, model = train_ds(pairs), stock()
-    model.fit(dataset, epochs=2, shuffle=False, verbose=0)
-    model.fit(dataset, epochs=1, shuffle=False, verbose=0)
-    assert_seen(model, order(0), order(1), order(2))
-    assert dataset.plan.epoch == 3
-
-
-def test_a_stock_model_with_resume_sees_its_epoch(pairs, tmp_path):
+@pytest.mark.parametrize("name", ["SyncEpoch", "Resume"])
+def test_a_stock_model_sees_the_epoch_that_a_callback_sets(
+    pairs, tmp_path, name
+):
     dataset, model = train_ds(pairs), stock()
     dataset.plan.epoch = 9
-    resume = Resume(tmp_path / "state.npz", dataset)
-    fit = {"shuffle": False, "callbacks": [resume], "verbose": 0}
+    if name == "Resume":
+        callback = Resume(tmp_path / "state.npz", dataset)
+    else:
+        callback = SyncEpoch(dataset)
+    fit = {"shuffle": False, "callbacks": [callback], "verbose": 0}
     model.fit(dataset, epochs=1, **fit)
     dataset.plan.epoch = 9
-    model.fit(dataset, epochs=3, **fit)
+    model.fit(dataset, initial_epoch=1, epochs=3, **fit)
     assert_seen(model, order(0), order(1), order(2))
+    model.evaluate(dataset, verbose=0)
+    assert dataset.plan.epoch == 2
+
+
+def test_sync_epoch_needs_a_plan(pairs):
+    for batches in (make_dataset(*pairs, SIZE), pairs):
+        with pytest.raises(TypeError, match="training=True.*Received: batche"):
+            SyncEpoch(batches)
+
+
+def test_a_stock_model_alone_sees_one_order(pairs):
+    dataset, model = train_ds(pairs), stock()
+    model.fit(dataset, epochs=2, shuffle=False, verbose=0)
+    assert_seen(model, order(0), order(0))
 
 
 @pytest.mark.skipif(

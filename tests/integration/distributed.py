@@ -54,8 +54,8 @@ def batches(number, count):
     return (
         datasets.make_dataset(
             images, labels, BATCH, training=True, seed=0
-        ).share(number, count),
-        datasets.make_dataset(*test, BATCH).share(number, count),
+        ).shard(count, number),
+        datasets.make_dataset(*test, BATCH).shard(count, number),
     )
 
 

@@ -473,14 +473,10 @@ def test_arguments(make, arguments):
         {"batch_size": 4.0},
         {"batch_size": 9},
         {"images": np.zeros((8, 8, 3))},
-        {"images": np.full((8, 8, 8, 3), NAN)},
-        {"images": np.full((8, 8, 8, 3), "a")},
         {"images": np.zeros((7, 8, 8, 3))},
         {"images": np.zeros((0, 8, 8, 3))},
         {"images": [[1], [2]]},
         {"labels": np.zeros(7)},
-        {"labels": np.full(8, INF)},
-        {"labels": np.full(8, None)},
         {"labels": 3},
         {"seed": "one"},
         {"seed": 1.5},
@@ -490,6 +486,21 @@ def test_arguments_of_pipelines(images, labels, change):
     arguments = {"images": images, "labels": labels, "batch_size": 4, **change}
     call = lambda: datasets.make_dataset(**arguments, training=True)  # noqa: E731
     assert next(iter(change)) in refused(call, "", (TypeError, ValueError))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"images": np.full((8, 8, 8, 3), NAN)},
+        {"images": np.full((8, 8, 8, 3), "a")},
+        {"labels": np.full(8, INF)},
+        {"labels": np.full(8, None)},
+    ],
+)
+def test_fit_checks_the_values_of_pipelines(model, images, labels, change):
+    arrays = {"images": images[:8], "labels": labels[:8], **change}
+    dataset = datasets.make_dataset(**arrays, batch_size=4, training=True)
+    refused(lambda: model.fit(dataset, verbose=0), "must hold.*Received: [xy]=")
 
 
 def test_numpys_numbers_are_numbers():

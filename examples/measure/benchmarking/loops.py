@@ -38,7 +38,7 @@ class TensorFlowLoop(Trainer):
         self.step = step
 
     def run(self, data):
-        results = [self.step(*batch) for batch in data.feed()]
+        results = [self.step(*batch) for batch in data.tf_dataset()]
         np.mean(results, axis=0)
 
 
@@ -80,7 +80,7 @@ class JaxLoop(Trainer):
 
     def run(self, data):
         results = []
-        for images, labels in data.feed():
+        for images, labels in data:
             self.state, result = self.step(
                 self.state, np.asarray(images), np.asarray(labels)
             )
@@ -105,7 +105,7 @@ class TorchLoop(Trainer):
         import torch
 
         results = []
-        for images, labels in data.feed():
+        for images, labels in data:
             images, labels = (
                 keras.ops.convert_to_tensor(np.asarray(x))
                 for x in (images, labels)

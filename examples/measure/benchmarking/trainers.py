@@ -136,5 +136,8 @@ class Pipeline(Trainer):
         self.batch = case.batch
 
     def run(self, data):
-        for _ in data.feed():
+        # What `fit` draws from.
+        if keras.backend.backend() == "tensorflow":
+            data = data.tf_dataset()
+        for _ in data:
             pass
