@@ -19,6 +19,7 @@ __all__ = [
     "multi_step_train_function",
     "num_replicas",
     "replica",
+    "resize",
     "restore_on_error",
     "stream",
     "sync_state",
@@ -43,6 +44,19 @@ def activate(activation: Callable, inputs, training: bool):
 def celu(inputs, alpha: float, training: bool):
     """`max(0, x) + min(0, alpha * (exp(x / alpha) - 1))`."""
     return keras.activations.celu(inputs, alpha)
+
+
+def resize(images, size: tuple[int, int], jit_compile: bool):
+    """Scales images linearly, with antialiasing.
+
+    Args:
+        images: `(batch, height, width, channels)`.
+        size: The new height and width.
+        jit_compile: Whether XLA compiles the step.
+    """
+    return ops.image.resize(
+        images, size, antialias=True, data_format="channels_last"
+    )
 
 
 def batch_normalization(images, gamma, beta, epsilon, statistics=None):

@@ -5,7 +5,10 @@ import functools
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+from keras_davidnet._backend import stock
 
 __all__ = [
     "activate",
@@ -16,6 +19,7 @@ __all__ = [
     "num_replicas",
     "random_int16",
     "replica",
+    "resize",
     "stream",
     "variable_scope",
 ]
@@ -39,6 +43,26 @@ def batch_normalization(images, gamma, beta, epsilon, statistics=None):
         n = tf.cast(tf.size(images) // channels, variance.dtype)
         variance = variance * (n - 1) / n
     return outputs, mean, variance
+
+
+def resize(images, size, jit_compile):
+    if not jit_compile:
+        return stock.resize(images, size, jit_compile)
+    # XLA has no kernel for it: two matrix products are the same.
+    height, width = images.shape[1:3]
+    x = tf.cast(images, "float32")
+    x = tf.einsum("bhwc,hy->bywc", x, _triangles(height, size[0]))
+    x = tf.einsum("bywc,wx->byxc", x, _triangles(width, size[1]))
+    return tf.cast(x, images.dtype)
+
+
+def _triangles(old, new):
+    """Weights of `old` pixels in each of `new`: triangles around the latter."""
+    ratio = old / new
+    pixels = np.arange(old)[:, None] + 0.5
+    centers = (np.arange(new) + 0.5) * ratio
+    weights = np.maximum(0, 1 - np.abs(pixels - centers) / max(ratio, 1))
+    return (weights / weights.sum(axis=0)).astype("float32")
 
 
 def kernel_per_group() -> bool:

@@ -61,7 +61,7 @@ class ProgressiveResizing(keras.callbacks.Callback):
                 f"Received: a {type(model).__name__}"
             )
         for size in self.sizes.values():
-            _check_size(size, model.smallest)
+            _check_size(size, model.min_size)
 
     def on_epoch_begin(self, epoch, logs=None):
         past = [first for first in self.sizes if first <= epoch]

@@ -15,7 +15,7 @@ from keras import ops
 from keras_davidnet._array_checks import as_array
 from keras_davidnet._checks import check_count
 from keras_davidnet.datasets.batches import Batches
-from keras_davidnet.optimizers.grouped import layers_of
+from keras_davidnet.optimizers.grouped import unwrap
 
 # Keras numbers the names that it makes up, from 0 in every program.
 _NUMBER = re.compile(r"_\d+(?=[/_]|$)")
@@ -152,7 +152,7 @@ class Resume(keras.callbacks.Callback):
     def _fingerprint(self):
         """Fingerprint of the run: a flat dict with dotted keys, for JSON."""
         # Inside a loss scaler or an average of weights.
-        *_, optimizer = layers_of(self.model.optimizer)
+        *_, optimizer = unwrap(self.model.optimizer)
         return dict(
             _flatten(
                 {
@@ -172,9 +172,7 @@ class Resume(keras.callbacks.Callback):
                         "batch_size": self._plan.batch_size,
                         "alternating_flip": self._plan.alternating_flip,
                     },
-                },
-                # The rates of a default compile() depend on each `fit`.
-                skip_rates=getattr(self.model, "own_rates", False),
+                }
             )
         )
 
@@ -197,7 +195,7 @@ class Resume(keras.callbacks.Callback):
             )
 
 
-def _flatten(value, name="", skip_rates=False):
+def _flatten(value, name=""):
     """Yields the dotted name and the value of each leaf."""
     if isinstance(value, dict):
         items = value.items()
@@ -211,12 +209,12 @@ def _flatten(value, name="", skip_rates=False):
         # Some layers draw a seed if they are given none.
         if key == "seed":
             continue
-        # Callbacks set constant rates.
+        # Callbacks set constant rates, and `fit` default ones.
         if key == "learning_rate" and (
-            skip_rates or isinstance(item, int | float) or _is_default(item)
+            isinstance(item, int | float) or _is_default(item)
         ):
             continue
-        yield from _flatten(item, f"{name}.{key}" if name else key, skip_rates)
+        yield from _flatten(item, f"{name}.{key}" if name else key)
 
 
 def _is_default(rate):

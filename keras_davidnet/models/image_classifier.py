@@ -41,7 +41,6 @@ from keras_davidnet.losses import (
     flat_labels,
 )
 from keras_davidnet.models.fit_callback import FitCallback, LastEpoch
-from keras_davidnet.models.resize import resize
 from keras_davidnet.models.test_time_augmentation import (
     check_views,
     weighted_views,
@@ -242,8 +241,9 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         if training:
             if self.augmentation is not None:
                 x = self.augmentation(x, training=True)
-            if self.training_size is not None:
-                x = resize(x, self.training_size)
+            size = self.training_size
+            if size is not None and tuple(x.shape[1:3]) != size:
+                x = _backend.resize(x, size, self.jit_compile)
             return self._forward(x, training)
         return sum(
             weight * self._forward(view, training)
@@ -294,12 +294,20 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         self._forget_steps()
 
     @property
-    def training_size(self):
+    def training_size(self) -> tuple[int, int] | None:
         """What training scales images to; for `ProgressiveResizing` to set."""
         return self._training_size
 
     @training_size.setter
-    def training_size(self, size):
+    def training_size(self, size: int | tuple[int, int] | None):
+        if isinstance(size, int):
+            height, width, _ = self.image_shape
+            if height != width:
+                raise ValueError(
+                    "Images that are not square are scaled to (height, width). "
+                    f"Received: size={size}, images of shape {self.image_shape}"
+                )
+            size = size, size
         if size != self._training_size:
             self._training_size = size
             self._forget_train_step()
@@ -468,7 +476,6 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
                 **kwargs,
             )
         finally:
-            self.training_size = None
             for callback in callbacks:
                 if hasattr(callback, "restore"):
                     callback.restore()
