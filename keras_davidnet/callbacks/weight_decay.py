@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
+from keras_davidnet import _backend
 from keras_davidnet._checks import check_number
-from keras_davidnet._distribution import scope
 from keras_davidnet.optimizers.grouped import leaf_optimizers
 
 
@@ -139,7 +139,7 @@ def _build(model):
         # The models of this package build their optimizer here.
         model.make_train_function(force=True)
     if not model.optimizer.built:
-        with scope(model):
+        with _backend.variable_scope(model):
             model.optimizer.build(model.trainable_variables)
 
 
