@@ -504,7 +504,13 @@ def read_trials(folder):
     ]
 
 
+one_backend = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="alike on all backends"
+)
+
+
 @pytest.mark.slow
+@one_backend
 def test_a_killed_search_goes_on(tmp_path):
     process = start(tmp_path, trials=3)
     for line in process.stdout:
@@ -534,6 +540,7 @@ def test_a_killed_search_goes_on(tmp_path):
 
 
 @pytest.mark.slow
+@one_backend
 def test_chief_and_two_workers_share_a_search(tmp_path):
     port = free_port()
     chief, *workers = (
