@@ -18,7 +18,7 @@ from keras_davidnet.datasets import make_dataset
 from keras_davidnet.optimizers.grouped import members
 
 torch = pytest.importorskip("torch", reason="PyTorch is what we compare with")
-from plain import pytorch_airbench, pytorch_bag_of_tricks  # noqa: E402
+from plain import numpy_airbench, pytorch_bag_of_tricks  # noqa: E402
 
 # Pixels of 0..255, minus 127.5, over 64: exact in float32.
 MEAN, STD = (0.5,) * 3, (64 / 255,) * 3
@@ -90,7 +90,7 @@ def both_nets(rng, **arguments):
     torch.manual_seed(0)
     theirs = pytorch_bag_of_tricks.Net(arguments["width"], arguments["groups"])
     kernel = pytorch_bag_of_tricks.whitening_kernel(
-        pytorch_airbench.patches(normalized(images), 3)
+        numpy_airbench.patches(normalized(images), 3)
     )
     theirs.whiten.weight.data.copy_(torch.tensor(kernel.reshape(27, 3, 3, 3)))
     for module in theirs.modules():
@@ -458,7 +458,7 @@ def test_whitening_is_the_published_one(rng):
     layer.adapt(images)
     assert not layer.trainable_variables
     expected = pytorch_bag_of_tricks.whitening_kernel(
-        pytorch_airbench.patches(images, 3)
+        numpy_airbench.patches(images, 3)
     )
     kernel = keras.ops.convert_to_numpy(layer.kernel)
     assert kernel.shape == (3, 3, 3, 27)
