@@ -193,3 +193,15 @@ def test_bad_arguments(arguments):
     ((name, value),) = arguments.items()
     with pytest.raises(ValueError, match=f"`{name}`.*Received: {name}={value}"):
         WhiteningConv2D(**arguments)
+
+
+def test_a_whitening_saved_without_the_new_arguments_loads():
+    config = WhiteningConv2D(name="whiten").get_config()
+    old = {
+        k: v
+        for k, v in config.items()
+        if k not in ("padding", "negatives", "use_bias")
+    }
+    assert WhiteningConv2D.from_config(old).get_config() == config
+    with pytest.raises(ValueError, match="Received: padding='reflect'"):
+        WhiteningConv2D(padding="reflect")
