@@ -152,7 +152,10 @@ def test_stops_at_a_loss_that_is_not_finite():
     assert_same(model.get_weights(), [np.ones((1, 1))])
 
 
-@pytest.mark.parametrize("make", [stock_net, davidnet, airbench])
+@pytest.mark.parametrize(
+    "make",
+    [stock_net, davidnet, pytest.param(airbench, marks=pytest.mark.slow)],
+)
 def test_leaves_the_model_as_it_was(make):
     """A net that was trained before, to its last bit, and its plan."""
     model, train_ds = make(), batches()
@@ -172,6 +175,7 @@ def test_leaves_the_model_as_it_was(make):
 
 
 @pytest.mark.parametrize("make", [stock_net, davidnet, airbench])
+@pytest.mark.slow
 def test_training_afterwards_is_that_of_a_model_without_it(make):
     """The rate, the augmentation and the order of the images are the same."""
     results = []
@@ -275,6 +279,7 @@ def test_beside_decoupled_decay(finder_first, exclude):
     np.testing.assert_allclose(model.get_weights(), [[[0.5]]])
 
 
+@pytest.mark.slow
 def test_after_an_interrupted_fit():
     class Interrupt(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -340,6 +345,7 @@ def test_on_data_lasts_for_the_fit_after_it():
     assert train_ds.plan.epoch == 5
 
 
+@pytest.mark.slow
 def test_a_recipe_takes_it():
     """As any callback; the net of the recipe is then as it was made."""
     recipe = recipes.get("davidnet").replace(
@@ -387,6 +393,7 @@ def test_a_fit_that_begins_later():
     assert model.optimizer.get_config()["learning_rate"] == rates
 
 
+@pytest.mark.slow
 def test_data_of_unknown_length():
     def endless():
         while True:

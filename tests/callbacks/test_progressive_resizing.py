@@ -109,6 +109,7 @@ def test_trains_as_on_images_scaled_before(data):
         np.testing.assert_allclose(weight, expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_next_fit_sees_images_as_they_are(data):
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):

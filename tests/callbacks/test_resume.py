@@ -59,6 +59,7 @@ def changed(path):
     keras.backend.backend() == "torch",
     reason="Keras's unseeded dropout draws from a generator of torch's there",
 )
+@pytest.mark.slow
 def test_killed_training_ends_as_if_it_had_not_been(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir(), killed.mkdir()
@@ -99,6 +100,7 @@ def test_finished_training_is_not_begun_again(tmp_path):
 
 @pytest.mark.parametrize("policy", ["bfloat16", "mixed_float16"])
 @pytest.mark.filterwarnings("ignore:The learning rate's last knot")
+@pytest.mark.slow
 def test_every_precision(tmp_path, policy):
     def train(name, *stops):
         for epochs in stops:

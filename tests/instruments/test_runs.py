@@ -8,6 +8,7 @@ pytest.importorskip("scipy")
 import runs  # noqa: E402
 
 
+@pytest.mark.slow
 def test_a_run_has_the_precision_of_its_recipe(rng, tmp_path):
     data = rng.integers(0, 256, (16, 8, 8, 3), "uint8"), np.arange(16) % 10
     recipe = recipes.get("davidnet").replace(

@@ -100,6 +100,7 @@ def test_res_block_round_trip(arguments):
     ),
     st.sampled_from([(True, True), (True, False), (False, False)]),
 )
+@pytest.mark.slow
 def test_davidnet_round_trip(arguments, top_and_tta):
     top, tta = top_and_tta
     model = DavidNet(**arguments, include_top=top, tta=tta)

@@ -5,11 +5,9 @@ import re
 import keras
 import numpy as np
 import pytest
+from plain import numpy_airbench
 
 from keras_davidnet import WhiteningConv2D
-
-torch = pytest.importorskip("torch", reason="PyTorch is what we compare with")
-from plain import pytorch_airbench  # noqa: E402
 
 EPSILON = 5e-4
 SIZES = pytest.mark.parametrize("size, channels", [(2, 3), (3, 1), (2, 2)])
@@ -42,7 +40,7 @@ def test_filters_equal_numpys(rng, size, channels):
     layer = adapted(images, size)
     count = 2 * channels * size**2
     assert tuple(layer.kernel.shape) == (size, size, channels, count)
-    expected = pytorch_airbench.whitening_kernel(images, size)
+    expected = numpy_airbench.whitening_kernel(images, size)
     expected = expected.reshape(count, -1)
     found = filters_of(layer.kernel)
     # Their order, and which is the negative of which, mean nothing.
@@ -79,6 +77,7 @@ def test_grey_images_of_three_channels_give_no_rounding_errors(rng):
 
 
 def test_outputs_equal_torchs(rng):
+    torch = pytest.importorskip("torch")
     images = smooth_images(rng)
     layer = adapted(images, 2, bias_initializer=keras.initializers.Ones())
     expected = torch.nn.functional.conv2d(
@@ -97,7 +96,7 @@ def test_many_images_are_adapted_to_as_one_set(rng):
     # More than any batch that the layer may work in, and no multiple of one.
     images = smooth_images(rng, n=5003, height=4, width=5)
     images[:2500] *= 10
-    rows = pytorch_airbench.patches(images, 2)
+    rows = numpy_airbench.patches(images, 2)
     filters = filters_of(adapted(images, 2).kernel)[:12]
     noisy = rows.T @ rows / len(rows) + EPSILON * np.eye(12)
     np.testing.assert_allclose(
@@ -194,3 +193,15 @@ def test_bad_arguments(arguments):
     ((name, value),) = arguments.items()
     with pytest.raises(ValueError, match=f"`{name}`.*Received: {name}={value}"):
         WhiteningConv2D(**arguments)
+
+
+def test_a_whitening_saved_without_the_new_arguments_loads():
+    config = WhiteningConv2D(name="whiten").get_config()
+    old = {
+        k: v
+        for k, v in config.items()
+        if k not in ("padding", "negatives", "use_bias")
+    }
+    assert WhiteningConv2D.from_config(old).get_config() == config
+    with pytest.raises(ValueError, match="Received: padding='reflect'"):
+        WhiteningConv2D(padding="reflect")

@@ -12,7 +12,7 @@ from helpers import filters_first, filters_last, floats, restored
 from keras_davidnet import Airbench, optimizers, recipes
 
 torch = pytest.importorskip("torch", reason="PyTorch is what we compare with")
-from plain import pytorch_airbench  # noqa: E402
+from plain import numpy_airbench, pytorch_airbench  # noqa: E402
 from plain import pytorch_airbench94 as plain_airbench  # noqa: E402
 from plain import pytorch_airbench96 as plain_airbench96  # noqa: E402
 
@@ -191,7 +191,7 @@ def test_adapting_is_on_the_normalised_images(rng):
     for dtype in ("uint8", "float32"):
         model = Airbench(mean=MEAN, std=STD, **SMALL)
         model.adapt(images.astype(dtype))
-        expected = pytorch_airbench.whitening_kernel(normalized(images))
+        expected = numpy_airbench.whitening_kernel(normalized(images))
         expected = expected.reshape(24, -1)
         found = filters_first(numbers_in(model)["whiten/kernel"])
         distance = np.abs(found.reshape(24, 1, -1) - expected).max(-1)
@@ -220,7 +220,7 @@ def whitened_nets(rng, **arguments):
     """Both nets, and the data, to whose whitening they are set."""
     ours, theirs = both_nets(rng, **SMALL, **arguments)
     images, labels = make_data(rng, *SMALL["input_shape"][:2])
-    kernel = pytorch_airbench.whitening_kernel(normalized(images))
+    kernel = numpy_airbench.whitening_kernel(normalized(images))
     theirs.whiten.weight.data.copy_(torch.tensor(kernel))
     give(ours, theirs)
     ours.compile(optimizer())
@@ -584,7 +584,7 @@ def test_the_plain_airbench96_is_evaluated_by_views(rng, plain):
         for kind in (None, "mirror", "mirror_translate"):
             logits = sum(
                 share * net(for_torch(np.ascontiguousarray(view)))
-                for share, view in pytorch_airbench.views(images, kind)
+                for share, view in numpy_airbench.views(images, kind)
             )
             hits = logits.argmax(1).numpy() == labels
             expected[kind or "plain"] = hits.mean()

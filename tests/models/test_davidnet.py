@@ -182,6 +182,7 @@ def test_optimizers_of_several_rates_are_all_logged(batch):
 @pytest.mark.skipif(
     BACKEND != "tensorflow", reason="JAX always compiles with XLA, torch never"
 )
+@pytest.mark.slow
 def test_xla_gives_the_same_weights(batch):
     images, labels = batch
     weights = []
@@ -222,6 +223,7 @@ def test_own_loss_with_a_sparse_metric_and_weights(batch):
 @pytest.mark.parametrize(
     ("batch_size", "steps_per_execution"), [(1, 4), (3, 4)]
 )
+@pytest.mark.slow
 def test_several_steps_per_execution(batch, batch_size, steps_per_execution):
     results = []
     for steps in 1, steps_per_execution:
@@ -248,6 +250,7 @@ def test_several_steps_per_execution(batch, batch_size, steps_per_execution):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_backbone_under_a_new_head(batch):
     images, labels = batch
     backbone = plain_net(include_top=False, input_shape=(None, None, 3))

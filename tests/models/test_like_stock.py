@@ -37,6 +37,7 @@ class Stream(keras.utils.PyDataset):
 # Torch raises the error of one_hot; the others give NaN.
 @pytest.mark.parametrize("wrong", [-1, 10, 89])
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.slow
 def test_a_label_out_of_range_has_no_loss_of_zero(wrong, smoothing):
     model = net(label_smoothing=smoothing)
     model.compile()
@@ -58,6 +59,7 @@ def test_a_label_out_of_range_has_no_loss_of_zero(wrong, smoothing):
 
 
 @pytest.mark.parametrize("metrics", [None, [], ["accuracy", "mae"]])
+@pytest.mark.slow
 def test_what_train_on_batch_returns(metrics):
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     labels = keras.utils.to_categorical(LABELS, 10)
@@ -124,6 +126,7 @@ class MixUp(DavidNet):
         return super().compute_loss(x, y, y_pred, *args, **kwargs)
 
 
+@pytest.mark.slow
 def test_labels_made_in_the_step():
     model = MixUp(width=1, input_shape=(8, 8, 3), augmentation=None, dropout=0)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)

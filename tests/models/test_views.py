@@ -9,7 +9,7 @@ from keras_davidnet import Airbench, DavidNet
 torch = pytest.importorskip("torch", reason="PyTorch is what we compare with")
 import test_airbench  # noqa: E402
 import test_davidnet_against_pytorch  # noqa: E402
-from plain import pytorch_airbench  # noqa: E402
+from plain import numpy_airbench  # noqa: E402
 
 VIEWS = pytest.mark.parametrize("views", [None, "mirror", "mirror_translate"])
 
@@ -19,7 +19,7 @@ def averaged(reference, images, for_torch, views):
     with torch.no_grad():
         return sum(
             share * reference(for_torch(np.ascontiguousarray(view))).numpy()
-            for share, view in pytorch_airbench.views(images, views)
+            for share, view in numpy_airbench.views(images, views)
         )
 
 

@@ -6,12 +6,9 @@ import keras
 import numpy as np
 import pytest
 from helpers import filters_first, filters_last, floats
+from plain import numpy_airbench
 
 from keras_davidnet import Muon, PiecewiseLinear
-
-torch = pytest.importorskip("torch", reason="the reference's file needs it")
-from plain import pytorch_airbench  # noqa: E402
-from plain import pytorch_airbench94 as plain_airbench  # noqa: E402
 
 # Those of airbench94, then with more filters than numbers in each, then the
 # kernels of other dimensions.
@@ -41,7 +38,7 @@ def run(optimizer, gradients, start):
 def run_numpy(gradients, start, rates, **arguments):
     w, v, path = filters_first(start), 0.0, []
     for g, rate in zip(gradients, rates, strict=True):
-        w, v = pytorch_airbench.muon_step(
+        w, v = numpy_airbench.muon_step(
             w, v, filters_first(g), rate, **arguments
         )
         path.append(filters_last(w))
@@ -190,9 +187,12 @@ def test_bad_arguments(arguments):
 
 
 def test_the_program_of_the_benchmark_makes_the_same_steps(rng):
+    torch = pytest.importorskip("torch")
+    from plain import pytorch_airbench94
+
     gradients, start = problem(rng, (3, 3, 24, 64))
     w = torch.nn.Parameter(torch.tensor(filters_first(start)))
-    optimizer = plain_airbench.Muon([w])
+    optimizer = pytorch_airbench94.Muon([w])
     path = []
     for gradient in gradients:
         w.grad = torch.tensor(filters_first(gradient))

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from plain import numpy_davidnet as reference
 
-from keras_davidnet import PiecewiseLinear, PyTorchSGD
+from keras_davidnet import CoupledSGD, PiecewiseLinear, PyTorchSGD
 
 KNOTS, VALUES, STEPS = [0, 15, 50], [0.0, 0.4, 0.0], 50
 
@@ -142,3 +142,25 @@ def test_bad_arguments(arguments):
     ((name, value),) = arguments.items()
     with pytest.raises(ValueError, match=f"`{name}`.*Received: {name}={value}"):
         PyTorchSGD(0.1, **arguments)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_coupled_sgd(rng, nesterov):
+    w = rng.normal(size=(3, 4)).astype("float32")
+    variable = keras.Variable(w)
+    rates = np.linspace(0.3, 0.01, 8).astype("float32")
+    optimizer = CoupledSGD(0.1, 0.9, nesterov, weight_decay=0.05)
+    restored = CoupledSGD.from_config(optimizer.get_config())
+    assert restored.get_config() == optimizer.get_config()
+    restored.build([variable])
+    v = np.zeros_like(w)
+    for rate in rates:
+        g = rng.normal(size=w.shape).astype("float32")
+        restored.learning_rate = float(rate)
+        restored.apply([keras.ops.convert_to_tensor(g)])
+        g = g + 0.05 * w
+        v = 0.9 * v - rate * g
+        w = w + (0.9 * v - rate * g if nesterov else v)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(variable), w, rtol=1e-4, atol=1e-6
+    )

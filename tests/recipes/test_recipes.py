@@ -52,6 +52,7 @@ def test_defaults_are_the_published_numbers():
 @pytest.mark.parametrize(
     "epochs, sizes", [(4, [9, 12, 12, 16]), (2, [12, 16]), (1, [16])]
 )
+@pytest.mark.slow
 def test_image_sizes_follow_the_length(rng, epochs, sizes):
     class Sizes(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):

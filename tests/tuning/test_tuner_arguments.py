@@ -65,6 +65,7 @@ def cross_entropy(model, x, y):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, (0.1, 0.2)])
+@pytest.mark.slow
 def test_metrics_of_the_tuner(search, data, smoothing):
     top = keras.metrics.SparseTopKCategoricalAccuracy(2, name="top")
     tuner = search(
@@ -83,6 +84,7 @@ def test_metrics_of_the_tuner(search, data, smoothing):
     assert Seen.logs[-1]["learning_rate"] == pytest.approx(0.1 / 3, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_loss_of_the_tuner(search, data):
     loss = keras.losses.SparseCategoricalCrossentropy(
         from_logits=True, name="x"
@@ -96,6 +98,7 @@ def test_loss_of_the_tuner(search, data):
 
 
 @pytest.mark.parametrize("given", ["adam", keras.optimizers.Adam(0.002)])
+@pytest.mark.slow
 def test_optimizer_of_the_tuner(search, given):
     search(tuner={"optimizer": given}, callbacks=[Seen()])
     assert isinstance(Seen.optimizer, keras.optimizers.Adam)
@@ -106,6 +109,7 @@ def test_optimizer_of_the_tuner(search, given):
 
 
 @pytest.mark.parametrize("positional", [False, True])
+@pytest.mark.slow
 def test_batch_size_and_epochs_of_search(search, data, positional):
     if positional:
         search(*data, 8, 3, callbacks=[Seen()])
@@ -116,6 +120,7 @@ def test_batch_size_and_epochs_of_search(search, data, positional):
     assert float(Seen.optimizer.learning_rate) == 0
 
 
+@pytest.mark.slow
 def test_validation_split(search, data):
     x, y = data
     tuner = search(validation_split=0.25, callbacks=[Seen()], batch_size=12)
@@ -126,6 +131,7 @@ def test_validation_split(search, data):
     assert trial.score == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_class_weight(search, data):
     """A class without weight has no say: the other is all that is learned."""
     x, y = data
@@ -162,6 +168,7 @@ def test_what_ends_a_search(search, arguments, message):
         search(**{"callbacks": [Seen()], **arguments})
 
 
+@pytest.mark.slow
 def test_data_that_end_a_search(search, data):
     x, y = data
     for given, message in (
@@ -178,6 +185,7 @@ class Fails(keras.callbacks.Callback):
         raise RuntimeError("out of something")
 
 
+@pytest.mark.slow
 def test_a_search_without_one_good_trial(search):
     with pytest.raises(
         keras_tuner.errors.FatalRuntimeError, match="All trials.*of something"

@@ -193,6 +193,7 @@ def test_what_a_recipe_cannot_take():
 
 
 @pytest.mark.parametrize("decay", ["coupled", "decoupled"])
+@pytest.mark.slow
 def test_equals_a_training_composed_by_hand(data, decay):
     hypermodel = narrow(
         width=2,
@@ -259,6 +260,7 @@ def assert_same(history, expected):
         )
 
 
+@pytest.mark.slow
 def test_search_over_another_recipe(rng, tmp_path):
     """Values of the space become `Recipe.replace`, through a whole search."""
     x, y = rng.integers(0, 256, (48, 16, 16, 1), "uint8"), np.arange(48) % 3
@@ -313,6 +315,7 @@ def test_search_over_another_recipe(rng, tmp_path):
     assert_same(history, expected)
 
 
+@pytest.mark.slow
 def test_rates_of_all_groups_where_a_run_goes_on(rng):
     x, y = rng.integers(0, 256, (8, 9, 9, 3), "uint8"), np.arange(8) % 2
     hypermodel = RecipeHyperModel(
@@ -367,6 +370,7 @@ def record():
     return Record()
 
 
+@pytest.mark.slow
 def test_rate_and_weights_through_hyperband(data, record, tmp_path):
     tuner = keras_tuner.Hyperband(
         narrow(decay=["coupled", "decoupled"], warmup=(0.1, 0.4)),
@@ -505,6 +509,13 @@ def read_trials(folder):
     ]
 
 
+one_backend = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="alike on all backends"
+)
+
+
+@pytest.mark.slow
+@one_backend
 def test_a_killed_search_goes_on(tmp_path):
     process = start(tmp_path, trials=3)
     for line in process.stdout:
@@ -533,6 +544,8 @@ def test_a_killed_search_goes_on(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
+@pytest.mark.slow
+@one_backend
 def test_chief_and_two_workers_share_a_search(tmp_path):
     port = free_port()
     chief, *workers = (

@@ -7,6 +7,7 @@ nets number by number, and `airbench_step.py` times the steps.
 import functools
 
 import torch
+from plain.numpy_airbench import newton_schulz
 from plain.pytorch_davidnet import crop_and_flip, normalize
 from torch import nn
 from torch.nn import functional as F
@@ -87,15 +88,6 @@ class Airbench(nn.Module):
     def convolutions(self):
         """The kernels that Muon trains."""
         return [w for w in self.parameters() if w.ndim == 4 and w.requires_grad]
-
-
-def newton_schulz(x, steps, coefficients=(3.4445, -4.7750, 2.0315)):
-    """Of a tensor or an array."""
-    a, b, c = coefficients
-    for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x
 
 
 class Muon(torch.optim.Optimizer):
