@@ -20,9 +20,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import torch  # isort: skip
 import keras
 import numpy as np
-import plain_airbench
 import tensorflow as tf
 from benchmarking.report import by_round, spread, table
+from plain import pytorch_airbench94 as plain_airbench
 
 from keras_davidnet import recipes
 

@@ -18,7 +18,7 @@ os.environ["KERAS_BACKEND"] = "torch"
 
 import machine
 import torch
-from plain_airbench96 import accuracy_by_views, make_net, train
+from plain.pytorch_airbench96 import accuracy_by_views, make_net, train
 
 from keras_davidnet import datasets
 

@@ -18,7 +18,7 @@ os.environ["KERAS_BACKEND"] = "torch"
 
 import numpy as np
 import torch
-from pytorch_davidnet import (
+from plain.pytorch_davidnet import (
     DavidNet,
     make_optimizer,
     normalize,

@@ -12,7 +12,7 @@ class PlainJax(JaxLoop):
     def __init__(self, case):
         import jax
         import jax.numpy as jnp
-        import jax_davidnet
+        from plain import jax_davidnet
 
         self.batch = case.batch
         self.step = functools.partial(jax_davidnet.train_step, rate=RATE)
@@ -27,8 +27,8 @@ class PyTorch(Trainer):
     """The net, the augmentation and the loop in plain PyTorch."""
 
     def __init__(self, case):
-        import pytorch_davidnet
         import torch
+        from plain import pytorch_davidnet
 
         self.case, self.torch, self.plain = case, torch, pytorch_davidnet
         self.device = "cuda" if torch.cuda.is_available() else "cpu"

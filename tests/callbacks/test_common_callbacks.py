@@ -1,0 +1,242 @@
+"""The callbacks that people use, with DavidNet and with decoupled decay.
+
+Each at one and at eight steps an execution, alone and with
+`DecoupledWeightDecay`, against runs by stock Keras optimizers that have
+neither.
+"""
+
+import csv
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+from keras_davidnet import DavidNet, DecoupledWeightDecay
+
+BACKEND = keras.backend.backend()
+EPOCHS, RATE, DECAY = 2, 1e-2, 0.3
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.parametrize(
+        "steps",
+        [
+            1,
+            pytest.param(
+                8,
+                marks=pytest.mark.skipif(
+                    BACKEND == "torch",
+                    reason="torch's trainer takes one step an execution",
+                ),
+            ),
+        ],
+    ),
+    pytest.mark.parametrize("decay", [False, True]),
+]
+
+
+@functools.cache
+def data():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (16, 8, 8, 3), "uint8"), np.arange(16) % 10
+
+
+def net(steps, optimizer):
+    """The same net each time, with nothing random."""
+    keras.utils.set_random_seed(0)
+    model = DavidNet(
+        width=1, input_shape=(8, 8, 3), augmentation=None, dropout=0
+    )
+    model.compile(
+        optimizer, steps_per_execution=steps, jit_compile=BACKEND == "jax"
+    )
+    return model
+
+
+def fit(model, callbacks=(), decay=False, epochs=EPOCHS, **arguments):
+    """Eight steps per epoch."""
+    if decay:
+        callbacks = [*callbacks, DecoupledWeightDecay(DECAY)]
+    return model.fit(
+        *data(),
+        batch_size=2,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=list(callbacks),
+        **arguments,
+    ).history
+
+
+@functools.cache
+def reference(decay, epochs=EPOCHS):
+    """Weights and logs of a run without callbacks, one step at a time."""
+    model = net(1, sgd(weight_decay=DECAY if decay else None))
+    history = fit(model, epochs=epochs)
+    return model.get_weights(), history
+
+
+def sgd(**arguments):
+    return keras.optimizers.SGD(RATE, momentum=0.9, **arguments)
+
+
+def assert_weights(weights, expected):
+    # Eight steps in one program are rounded otherwise than one by one.
+    for one, other in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=5e-5)
+
+
+def test_model_checkpoint(tmp_path, steps, decay):
+    model = net(steps, sgd())
+    checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
+    fit(model, [checkpoint], decay)
+    assert_weights(model.get_weights(), reference(decay)[0])
+    for epoch in range(1, EPOCHS + 1):
+        saved = keras.saving.load_model(tmp_path / f"{epoch}.keras")
+        assert_weights(saved.get_weights(), reference(decay, epoch)[0])
+        assert saved.optimizer.iterations.numpy() == 8 * epoch
+    np.testing.assert_array_equal(
+        saved.predict(data()[0], verbose=0), model.predict(data()[0], verbose=0)
+    )
+
+
+class Interrupt(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+
+def test_backup_and_restore(tmp_path, steps, decay):
+    def backup():
+        return keras.callbacks.BackupAndRestore(tmp_path / "backup")
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(net(steps, sgd()), [backup(), Interrupt()], decay)
+    # As another process would have it: a new model, of other weights.
+    model = net(steps, sgd())
+    model.set_weights([0 * w for w in model.get_weights()])
+    history = fit(model, [backup()], decay)
+    assert len(history["loss"]) == EPOCHS - 1
+    assert model.optimizer.iterations.numpy() == 8 * EPOCHS
+    assert_weights(model.get_weights(), reference(decay)[0])
+
+
+def test_early_stopping(steps, decay):
+    stop = keras.callbacks.EarlyStopping(
+        # After the first epoch nothing is so much better.
+        "loss",
+        min_delta=1e9,
+        patience=1,
+        restore_best_weights=True,
+    )
+    model = net(steps, sgd())
+    history = fit(model, [stop], decay, epochs=4)
+    assert len(history["loss"]) == 2 and stop.stopped_epoch == 1
+    assert_weights(model.get_weights(), reference(decay, epochs=1)[0])
+
+
+def test_csv_logger(tmp_path, steps, decay):
+    model = net(steps, sgd())
+    path = tmp_path / "log.csv"
+    history = fit(model, [keras.callbacks.CSVLogger(path)], decay)
+    with open(path) as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == [0, 1]
+    for name in ("loss", "accuracy", "learning_rate"):
+        values = [float(row[name]) for row in rows]
+        np.testing.assert_allclose(values, history[name], rtol=1e-6)
+        np.testing.assert_allclose(values, reference(decay)[1][name], rtol=1e-4)
+
+
+@pytest.mark.extra
+def test_tensorboard(tmp_path, steps, decay):
+    tf = pytest.importorskip("tensorflow", reason="it writes the event files")
+    reason = "the package that reads the event files"
+    pytest.importorskip("tensorboard", reason=reason)
+    from tensorboard.backend.event_processing import event_accumulator
+
+    history = fit(
+        net(steps, sgd()),
+        [keras.callbacks.TensorBoard(tmp_path)],
+        decay,
+        validation_data=data(),
+    )
+    for folder, prefix, names in (
+        ("train", "", ("loss", "accuracy", "learning_rate")),
+        ("validation", "val_", ("loss", "accuracy")),
+    ):
+        events = event_accumulator.EventAccumulator(str(tmp_path / folder))
+        events.Reload()
+        for name in names:
+            points = events.Tensors(f"epoch_{name}")
+            assert [point.step for point in points] == [0, 1]
+            values = [tf.make_ndarray(p.tensor_proto) for p in points]
+            np.testing.assert_allclose(values, history[prefix + name])
+
+
+def test_terminate_on_nan(steps, decay):
+    model = net(steps, sgd())
+    # In the third batch.
+    weights = np.where(np.arange(16) == 4, np.nan, 1.0)
+    history = fit(
+        model,
+        [keras.callbacks.TerminateOnNaN()],
+        decay,
+        epochs=4,
+        sample_weight=weights,
+    )
+    assert len(history["loss"]) == 1
+    # It looks once an execution.
+    assert model.optimizer.iterations.numpy() == max(3, steps)
+
+
+class Weights(keras.callbacks.Callback):
+    """Keeps the trainable weights after every batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.kept = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.kept.append(
+            [
+                keras.ops.convert_to_numpy(w)
+                for w in self.model.trainable_weights
+            ]
+        )
+
+
+@functools.cache
+def averages(decay):
+    """The moving averages by NumPy, of a run, one step at a time."""
+    weights = Weights()
+    fit(net(1, sgd()), [weights], decay, epochs=1)
+    average, *later = weights.kept
+    for step in later:
+        average = [
+            0.5 * a + 0.5 * w for a, w in zip(average, step, strict=True)
+        ]
+    return average
+
+
+def test_swap_ema_weights(steps, decay):
+    model = net(steps, sgd(use_ema=True, ema_momentum=0.5))
+    swap = keras.callbacks.SwapEMAWeights()
+    history = fit(model, [swap], decay, epochs=1, validation_data=data())
+    # Keras ends with the averages in the weights; in the epochs' evaluations
+    # they come and go by the callback.
+    assert_weights(
+        [keras.ops.convert_to_numpy(w) for w in model.trainable_weights],
+        averages(decay),
+    )
+    loss, accuracy = model.evaluate(*data(), verbose=0)
+    np.testing.assert_allclose(history["val_loss"], loss, rtol=1e-4)
+    np.testing.assert_allclose(history["val_accuracy"], accuracy)
+    # Batch statistics are those of the last step, not averaged once more.
+    whole = net(1, sgd())
+    whole.set_weights(reference(decay, epochs=1)[0])
+    assert_weights(
+        [keras.ops.convert_to_numpy(w) for w in model.non_trainable_weights],
+        [keras.ops.convert_to_numpy(w) for w in whole.non_trainable_weights],
+    )

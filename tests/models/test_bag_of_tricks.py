@@ -1,0 +1,596 @@
+"""The net, its parts and its training against plain PyTorch and NumPy."""
+
+import keras
+import numpy as np
+import pytest
+from helpers import filters_last, floats, restored
+
+from keras_davidnet import (
+    CELU,
+    CoupledSGD,
+    GhostBatchNormalization,
+    GhostBlock,
+    WhitenedDavidNet,
+    WhiteningConv2D,
+    recipes,
+)
+from keras_davidnet.datasets import make_dataset
+from keras_davidnet.optimizers.grouped import members
+
+torch = pytest.importorskip("torch", reason="PyTorch is what we compare with")
+from plain import pytorch_airbench, pytorch_bag_of_tricks  # noqa: E402
+
+# Pixels of 0..255, minus 127.5, over 64: exact in float32.
+MEAN, STD = (0.5,) * 3, (64 / 255,) * 3
+WIDTH, GROUPS, BATCH, STEPS_PER_EPOCH, EPOCHS = 3, 4, 24, 2, 10
+SMALL = {"width": WIDTH, "groups": GROUPS, "input_shape": (17, 19, 3)}
+
+
+def numbers_of(theirs):
+    """The PyTorch net's arrays by Keras's names, and as Keras has them."""
+    found = {}
+    for name, tensor in theirs.state_dict().items():
+        *layers, leaf = name.split(".")
+        array = tensor.numpy().copy()
+        if leaf in ("means", "vars"):
+            leaf = {"means": "moving_mean", "vars": "moving_variance"}[leaf]
+            array = array.mean(0)
+        elif leaf == "bias":
+            leaf = "beta"
+        else:
+            leaf, array = "kernel", filters_last(array)
+        found["/".join([*layers, leaf])] = array
+    return found
+
+
+def numbers_in(ours):
+    """The Keras net's arrays by the part of their path within it."""
+    return {
+        w.path.split("/", 1)[1]: keras.ops.convert_to_numpy(w).copy()
+        for w in ours.weights
+    }
+
+
+def assert_equal(actual, expected, tolerance):
+    """Each array to within a fraction of its largest value."""
+    assert actual.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(
+            actual[name],
+            array,
+            rtol=0,
+            atol=tolerance * np.abs(array).max(),
+            err_msg=name,
+        )
+
+
+def pixels(rng, n, height=17, width=19):
+    """Images whose neighbouring pixels are alike."""
+    small = rng.integers(0, 256, (n, height // 4 + 2, width // 4 + 2, 3))
+    large = small.repeat(4, 1).repeat(4, 2)[:, 1 : height + 1, 1 : width + 1]
+    noise = rng.integers(-20, 21, large.shape)
+    return np.clip(large + noise, 0, 255).astype("uint8")
+
+
+def normalized(images):
+    return (images.astype("float64") - 127.5) / 64
+
+
+def for_torch(images):
+    x = torch.tensor(normalized(images).transpose(0, 3, 1, 2))
+    return x.to(getattr(torch, keras.config.floatx()))
+
+
+def both_nets(rng, **arguments):
+    """Both nets with the same random numbers, the whitening included."""
+    arguments = SMALL | arguments
+    ours = WhitenedDavidNet(mean=MEAN, std=STD, augmentation=None, **arguments)
+    images = pixels(rng, 100)
+    ours.adapt(images)
+    torch.manual_seed(0)
+    theirs = pytorch_bag_of_tricks.Net(arguments["width"], arguments["groups"])
+    kernel = pytorch_bag_of_tricks.whitening_kernel(
+        pytorch_airbench.patches(normalized(images), 3)
+    )
+    theirs.whiten.weight.data.copy_(torch.tensor(kernel.reshape(27, 3, 3, 3)))
+    for module in theirs.modules():
+        if isinstance(module, pytorch_bag_of_tricks.GhostBatchNorm):
+            torch.nn.init.normal_(module.bias, std=0.2)
+    theirs.to(getattr(torch, keras.config.floatx()))
+    # Statistics near those of images: far from them all logits are alike.
+    with torch.no_grad():
+        for _ in range(3):
+            theirs(for_torch(pixels(rng, 32)))
+    numbers = numbers_of(theirs)
+    assert numbers_in(ours).keys() == numbers.keys()
+    for w in ours.weights:
+        w.assign(numbers[w.path.split("/", 1)[1]])
+    return ours, theirs
+
+
+@pytest.mark.parametrize(
+    "height, width, filters, groups",
+    [(32, 32, 16, 16), (33, 47, 2, 4), (8, 8, 3, 1)],
+)
+def test_logits(rng, height, width, filters, groups):
+    ours, theirs = both_nets(
+        rng, width=filters, groups=groups, input_shape=(height, width, 3)
+    )
+    images = pixels(rng, 32, height, width)
+    for training in (False, True):
+        with torch.no_grad():
+            expected = theirs.train(training)(for_torch(images)).numpy()
+        logits = keras.ops.convert_to_numpy(ours(images, training=training))
+        assert_equal({"logits": logits}, {"logits": expected}, 1e-4)
+    # The step in training moved the statistics.
+    assert_equal(numbers_in(ours), numbers_of(theirs), 1e-5)
+    # In inference any number of images will do.
+    with torch.no_grad():
+        expected = theirs.eval()(for_torch(images[:5])).numpy()
+    logits = keras.ops.convert_to_numpy(ours(images[:5]))
+    assert_equal({"logits": logits}, {"logits": expected}, 1e-4)
+
+
+def test_size_of_the_published_net():
+    model = WhitenedDavidNet()
+    theirs = pytorch_bag_of_tricks.Net()
+    count = sum(p.numel() for p in theirs.parameters())
+    assert count == 6_571_609
+    statistics = sum(
+        a.size for name, a in numbers_in(model).items() if "moving" in name
+    )
+    assert model.count_params() - statistics == count
+
+
+def test_kernels_start_as_pytorchs():
+    model = WhitenedDavidNet()
+    for name, kernel in numbers_in(model).items():
+        if not name.endswith("kernel") or name.startswith("whiten"):
+            continue
+        limit = np.prod(kernel.shape[:-1]) ** -0.5
+        assert 0.95 * limit < np.abs(kernel).max() <= limit * 1.0001, name
+        np.testing.assert_allclose(kernel.std(), limit / 3**0.5, rtol=0.1)
+
+
+# In float64: over the steps rounding grows a thousandfold.
+@pytest.mark.slow
+def test_twenty_steps_of_fit(rng):
+    with floats("float64"):
+        ours, theirs = both_nets(rng)
+        n = STEPS_PER_EPOCH * EPOCHS * BATCH
+        images, labels = pixels(rng, n), rng.integers(0, 10, n)
+        # Some classes can be told apart.
+        images[labels < 3, :4] //= 2
+        before = numbers_of(theirs)
+        ours.compile(recipes.bag_of_tricks_optimizer(STEPS_PER_EPOCH, EPOCHS))
+        ours.fit(images, labels, batch_size=BATCH, shuffle=False, verbose=0)
+        batches = zip(
+            for_torch(images).split(BATCH),
+            torch.tensor(labels).split(BATCH),
+            strict=True,
+        )
+        pytorch_bag_of_tricks.train(theirs, batches, STEPS_PER_EPOCH, EPOCHS)
+        after = numbers_of(theirs)
+        # All but the whitening's kernel moved.
+        for name, array in after.items():
+            moved = np.abs(array - before[name]).max()
+            if name == "whiten/kernel":
+                assert moved == 0
+            else:
+                assert moved > 1e-3 * np.abs(array).max(), name
+        assert_equal(numbers_in(ours), after, 1e-4)
+
+
+def test_the_recipes_numbers():
+    model = WhitenedDavidNet(width=1)
+    grouped = recipes.get("bag_of_tricks").optimizer(steps_per_epoch=97)
+    grouped.build(model.trainable_variables)
+    found = {o.name: o for o in members(grouped)}
+    names = {
+        name: [v.path.split("/", 1)[1] for v in o._trainable_variables]
+        for name, o in found.items()
+    }
+    assert len(names["biases"]) == 8
+    assert all(n.endswith("beta") for n in names["biases"])
+    # Eight convolutions and the head; the whitening is frozen.
+    assert len(names["kernels"]) == 9
+    assert all(n.endswith("kernel") for n in names["kernels"])
+    for name, factor, decay in (
+        ("kernels", 1, 5e-4),
+        ("biases", 64, 7.8125e-6),
+    ):
+        inner = found[name]
+        assert inner.momentum == 0.9 and inner.nesterov
+        np.testing.assert_allclose(inner.coupled_weight_decay, decay)
+        for step in (0, 1, 192, 193, 194, 500, 774, 775, 776, 969):
+            expected = pytorch_bag_of_tricks.rate(step + 1, 97)
+            np.testing.assert_allclose(
+                float(inner._learning_rate(step)),
+                factor * expected,
+                rtol=1e-5,
+                err_msg=f"{name} at step {step}",
+            )
+
+
+@pytest.mark.parametrize("epochs, flat", [(1, 0.2), (5, 1), (20, 2), (80, 2)])
+def test_the_rate_follows_the_length(epochs, flat):
+    grouped = recipes.bag_of_tricks_optimizer(100, epochs)
+    schedule = grouped.inner_optimizer.default._learning_rate
+    steps = np.linspace(0, 100 * epochs - 1, 30).astype(int)
+    np.testing.assert_allclose(
+        [float(schedule(int(step))) for step in steps],
+        np.interp(
+            (steps + 1) / 100, [0, epochs / 5, epochs - flat], [0, 1, 0.1]
+        ),
+        rtol=1e-4,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"epochs": 0},
+        {"steps_per_epoch": 0},
+        {"peak": -1.0},
+        {"weight_decay": -1.0},
+        {"bias_factor": 0},
+    ],
+)
+def test_bad_arguments_of_the_optimizer(arguments):
+    with pytest.raises(ValueError, match="Received"):
+        recipes.bag_of_tricks_optimizer(**arguments)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_coupled_sgd(rng, nesterov):
+    w = rng.normal(size=(3, 4)).astype("float32")
+    variable = keras.Variable(w)
+    rates = np.linspace(0.3, 0.01, 8).astype("float32")
+    optimizer = CoupledSGD(0.1, 0.9, nesterov, weight_decay=0.05)
+    restored = CoupledSGD.from_config(optimizer.get_config())
+    assert restored.get_config() == optimizer.get_config()
+    restored.build([variable])
+    v = np.zeros_like(w)
+    for rate in rates:
+        g = rng.normal(size=w.shape).astype("float32")
+        restored.learning_rate = float(rate)
+        restored.apply([keras.ops.convert_to_tensor(g)])
+        g = g + 0.05 * w
+        v = 0.9 * v - rate * g
+        w = w + (0.9 * v - rate * g if nesterov else v)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(variable), w, rtol=1e-4, atol=1e-6
+    )
+
+
+def ghost_norm(x, groups, axis, gamma, beta):
+    """Outputs and mean statistics, in float64."""
+    x = np.moveaxis(x.astype("float64"), axis, -1)
+    axes = tuple(range(x.ndim - 1))
+    outputs, means, variances = np.empty_like(x), [], []
+    for group in range(groups):
+        part = x[group::groups]
+        means.append(part.mean(axes))
+        variances.append(part.var(axes))
+        outputs[group::groups] = (part - means[-1]) / np.sqrt(
+            variances[-1] + 1e-5
+        ) * gamma + beta
+    return (
+        np.moveaxis(outputs, -1, axis),
+        np.mean(means, 0),
+        np.mean(variances, 0),
+    )
+
+
+@pytest.mark.parametrize("scale", [False, True])
+@pytest.mark.parametrize(
+    "shape, axis", [((4, 5, 3), -1), ((6,), -1), ((3, 4), 1)]
+)
+@pytest.mark.parametrize("groups", [1, 3, 4])
+def test_ghost_statistics(rng, groups, shape, axis, scale):
+    channels = shape[axis - 1 if axis > 0 else axis]
+    gamma = rng.normal(size=channels) if scale else np.ones(channels)
+    beta = rng.normal(size=channels)
+    layer = GhostBatchNormalization(groups, axis=axis, scale=scale)
+    layer.build((None, *shape))
+    layer.beta.assign(beta)
+    if scale:
+        layer.gamma.assign(gamma)
+    mean, variance = np.zeros(channels), np.ones(channels)
+    for size in (36, 24):
+        # Each image has another mean, so the groups differ.
+        x = rng.normal(size=(size, *shape)) + rng.normal(
+            size=(size, *([1] * len(shape)))
+        )
+        x = x.astype("float32")
+        expected, batch_mean, batch_variance = ghost_norm(
+            x, groups, axis, gamma, beta
+        )
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(layer(x, training=True)),
+            expected,
+            atol=1e-4,
+        )
+        mean = 0.9 * mean + 0.1 * batch_mean
+        variance = 0.9 * variance + 0.1 * batch_variance
+    for moving, value in (
+        (layer.moving_mean, mean),
+        (layer.moving_variance, variance),
+    ):
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(moving), value, rtol=1e-4, atol=1e-6
+        )
+    # In inference as Keras's layer, and for any number of images.
+    stock = keras.layers.BatchNormalization(
+        axis=axis, scale=scale, epsilon=1e-5
+    )
+    stock.build((None, *shape))
+    for theirs, ours in zip(stock.weights, layer.weights, strict=True):
+        theirs.assign(ours)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(layer(x[:7], training=False)),
+        keras.ops.convert_to_numpy(stock(x[:7], training=False)),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_gradients_of_ghost_norm(rng, scale):
+    images = rng.normal(2, 3, (8, 5, 6, 3))
+    # Of the outputs times these, summed: a gradient with no symmetry.
+    factors = rng.normal(size=images.shape)
+    # What comes before shows the gradient of the inputs.
+    dense = keras.layers.Dense(3, use_bias=False)
+    norm = GhostBatchNormalization(4, scale=scale)
+    model = keras.Sequential([keras.Input(images.shape[1:]), dense, norm])
+    gamma, beta = rng.uniform(0.5, 2, (2, 3))
+    norm.set_weights(
+        [*([gamma] if scale else []), beta, np.zeros(3), np.ones(3)]
+    )
+    model.compile(keras.optimizers.SGD(1.0), lambda y, x: keras.ops.sum(y * x))
+    before = [w.numpy().copy() for w in model.trainable_variables]
+    model.train_on_batch(images.astype("float32"), factors.astype("float32"))
+    after = [w.numpy() for w in model.trainable_variables]
+
+    theirs = [torch.tensor(w, dtype=torch.float64) for w in before]
+    for tensor in theirs:
+        tensor.requires_grad_()
+    kernel, *scales, bias = theirs
+    x = (torch.tensor(images) @ kernel).permute(0, 3, 1, 2)
+    y = pytorch_bag_of_tricks.GhostBatchNorm(3, 4).double()(x)
+    y = y.permute(0, 2, 3, 1) * (scales[0] if scale else 1) + bias
+    (y * torch.tensor(factors)).sum().backward()
+    for b, a, tensor in zip(before, after, theirs, strict=True):
+        step = tensor.grad.numpy()
+        np.testing.assert_allclose(b - a, step, atol=2e-5 * abs(step).max())
+
+
+def test_ghost_norm_computes_in_float32(rng):
+    x = rng.normal(100, 1, (32, 8, 8, 2)).astype("float32")
+    layer = GhostBatchNormalization(
+        4, scale=False, center=False, dtype="mixed_bfloat16"
+    )
+    outputs = layer(x, training=True)
+    assert keras.backend.standardize_dtype(outputs.dtype) == "bfloat16"
+    # What the layer sees: Keras casts inputs to the compute dtype.
+    seen = keras.ops.cast(keras.ops.cast(x, "bfloat16"), "float32")
+    expected, mean, variance = ghost_norm(
+        keras.ops.convert_to_numpy(seen), 4, -1, 1, 0
+    )
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32")),
+        expected,
+        rtol=1e-2,
+        atol=1e-3,
+    )
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(layer.moving_variance),
+        0.9 + 0.1 * variance,
+        rtol=1e-4,
+    )
+    assert layer.moving_mean.dtype == "float32"
+
+
+def test_frozen_ghost_norm_is_inference(rng):
+    layer = GhostBatchNormalization(4, trainable=False)
+    x = rng.normal(size=(6, 3)).astype("float32")
+    np.testing.assert_array_equal(
+        keras.ops.convert_to_numpy(layer(x, training=True)),
+        keras.ops.convert_to_numpy(layer(x, training=False)),
+    )
+
+
+def test_what_ghost_norm_cannot_take(rng):
+    layer = GhostBatchNormalization(4)
+    x = rng.normal(size=(10, 3)).astype("float32")
+    with pytest.raises(
+        ValueError, match=r"multiple of groups=4.*shape \(10, 3\)"
+    ):
+        layer(x, training=True)
+    with pytest.raises(ValueError, match="mask"):
+        layer(x[:8], training=True, mask=np.ones(8, bool))
+    with pytest.raises(ValueError, match="Received: groups=0"):
+        GhostBatchNormalization(0)
+    with pytest.raises(ValueError, match="Received: synchronized=True"):
+        GhostBatchNormalization(synchronized=True)
+
+
+def test_a_block_in_a_functional_model(rng):
+    images = keras.Input((9, 9, 3))
+    x = GhostBlock(4, residual=True, groups=2)(images, training=True)
+    assert x.shape == (None, 4, 4, 4)
+    model = keras.Model(images, x)
+    outputs = model(rng.normal(size=(4, 9, 9, 3)))
+    assert tuple(outputs.shape) == (4, 4, 4, 4)
+
+
+def test_ghost_norm_of_images_of_any_size(rng):
+    images = keras.Input((None, None, 3))
+    outputs = GhostBatchNormalization(4)(images)
+    assert outputs.shape == (None, None, None, 3)
+    model = keras.Model(images, outputs)
+    for size in (5, 6):
+        x = rng.normal(size=(8, size, 7, 3)).astype("float32")
+        expected, *_ = ghost_norm(x, 4, -1, 1, 0)
+        outputs = keras.ops.convert_to_numpy(model(x, training=True))
+        np.testing.assert_allclose(outputs, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.075, 0.3, 1.0])
+def test_celu(rng, alpha):
+    x = rng.normal(size=(5, 7)).astype("float32")
+    layer = CELU.from_config(CELU(alpha).get_config())
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(layer(x)),
+        torch.nn.functional.celu(torch.tensor(x), alpha),
+        atol=1e-6,
+    )
+    with pytest.raises(ValueError, match="Received: alpha=-1"):
+        CELU(-1)
+
+
+def test_whitening_is_the_published_one(rng):
+    images = normalized(pixels(rng, 300)).astype("float32")
+    layer = WhiteningConv2D(
+        3, epsilon=1e-2, padding="same", negatives=False, use_bias=False
+    )
+    layer.adapt(images)
+    assert not layer.trainable_variables
+    expected = pytorch_bag_of_tricks.whitening_kernel(
+        pytorch_airbench.patches(images, 3)
+    )
+    kernel = keras.ops.convert_to_numpy(layer.kernel)
+    assert kernel.shape == (3, 3, 3, 27)
+    found = kernel.transpose(3, 2, 0, 1).reshape(27, 27)
+    # An eigenvector's sign means nothing.
+    signs = np.sign((found * expected).sum(1, keepdims=True))
+    np.testing.assert_allclose(
+        signs * found, expected, atol=1e-3 * np.abs(expected).max()
+    )
+    outputs = keras.ops.convert_to_numpy(layer(images))
+    assert outputs.shape == layer.compute_output_shape(images.shape)
+    assert outputs.shape == (*images.shape[:3], 27)
+    theirs = torch.nn.functional.conv2d(
+        torch.tensor(images.transpose(0, 3, 1, 2)),
+        torch.tensor(kernel.transpose(3, 2, 0, 1)),
+        padding=1,
+    )
+    np.testing.assert_allclose(outputs, theirs.permute(0, 2, 3, 1), atol=1e-3)
+
+
+def test_a_whitening_saved_without_the_new_arguments_loads():
+    config = WhiteningConv2D(name="whiten").get_config()
+    old = {
+        k: v
+        for k, v in config.items()
+        if k not in ("padding", "negatives", "use_bias")
+    }
+    assert WhiteningConv2D.from_config(old).get_config() == config
+    with pytest.raises(ValueError, match="Received: padding='reflect'"):
+        WhiteningConv2D(padding="reflect")
+
+
+def test_config_round_trip():
+    arguments = {
+        "num_classes": 7,
+        "width": 2,
+        "groups": 3,
+        "alpha": 0.5,
+        "input_shape": (None, 40, 2),
+        "mean": (0.1, 0.2),
+        "std": (0.3, 0.4),
+        "logit_scale": 1 / 9,
+        "label_smoothing": 0.1,
+        "views": "mirror",
+        "name": "net",
+    }
+    model = WhitenedDavidNet(**arguments)
+    net = restored(model, arguments)
+    for layer in net._flatten_layers():
+        if isinstance(layer, GhostBatchNormalization):
+            assert layer.groups == 3
+        if isinstance(layer, CELU):
+            assert layer.alpha == 0.5
+
+
+@pytest.mark.slow
+def test_recipe_fits_saves_and_loads(rng, tmp_path):
+    recipe = recipes.get("bag_of_tricks").replace(
+        epochs=2, batch_size=16, groups=4, width=2, input_shape=(17, 19, 3)
+    )
+    # The last batch of six is dropped.
+    images, labels = pixels(rng, 38), rng.integers(0, 10, 38)
+    model = recipe.fit(
+        images, labels, validation_data=(images, labels), seed=0, verbose=0
+    )
+    assert model.optimizer.iterations == 4
+    assert np.isfinite(model.history.history["val_loss"]).all()
+    assert model.views == "mirror"
+    model.save(tmp_path / "net.keras")
+    loaded = keras.saving.load_model(tmp_path / "net.keras")
+    assert loaded.whiten.adapted
+    np.testing.assert_allclose(
+        loaded.predict(images, verbose=0),
+        model.predict(images, verbose=0),
+        atol=1e-6,
+    )
+    for theirs, ours in zip(
+        loaded.optimizer.variables, model.optimizer.variables, strict=True
+    ):
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(theirs),
+            keras.ops.convert_to_numpy(ours),
+        )
+    loaded.fit(images[:32], labels[:32], batch_size=16, verbose=0)
+
+
+def test_recipe_adapts_on_ten_thousand_images(rng, monkeypatch):
+    seen = []
+
+    def adapt(net, images):
+        seen.append(len(images))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(WhitenedDavidNet, "adapt", adapt)
+    images = np.zeros((10_500, 8, 8, 3), "uint8")
+    recipe = recipes.get("bag_of_tricks").replace(
+        width=1, input_shape=(8, 8, 3)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        recipe.fit(images, np.zeros(10_500, int))
+    assert seen == [10_000]
+
+
+def test_it_wants_to_be_adapted(rng):
+    model = WhitenedDavidNet(**SMALL)
+    model.compile()
+    with pytest.raises(ValueError, match="adapt"):
+        model.fit(pixels(rng, 8), rng.integers(0, 10, 8), verbose=0)
+
+
+@pytest.mark.slow
+def test_batches_that_do_not_divide_into_groups(rng):
+    model = WhitenedDavidNet(**SMALL)
+    images, labels = pixels(rng, 22), rng.integers(0, 10, 22)
+    model.adapt(images)
+    model.compile()
+    message = "multiple of 4.*make_dataset.*Received: a batch of {}"
+    for data, size, last in (
+        ((images, labels), 6, 6),
+        ((images, labels), 16, 6),
+        ((make_dataset(images, labels, 6, training=True),), None, 6),
+        ((make_dataset(images, labels, 16),), None, 6),
+    ):
+        with pytest.raises(ValueError, match=message.format(last)):
+            model.fit(*data, batch_size=size, verbose=0)
+    assert model.optimizer.iterations == 0
+    # Of 22 images these train on 20, on one batch of 16, and on all in a net
+    # whose groups are frozen.
+    model.fit(images, labels, batch_size=4, validation_split=0.05, verbose=0)
+    model.fit(make_dataset(images, labels, 16, training=True), verbose=0)
+    assert model.optimizer.iterations == 6
+    for layer in model.body:
+        layer.trainable = False
+    model.compile("sgd")
+    model.fit(images, labels, batch_size=16, verbose=0)

@@ -1,0 +1,150 @@
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+from plain import numpy_davidnet as reference
+
+from keras_davidnet import recipes
+
+
+def rate(optimizer, step):
+    optimizer.iterations.assign(step)
+    return float(optimizer.learning_rate)
+
+
+@pytest.mark.parametrize(
+    "epochs, steps_per_epoch, peak_epoch",
+    [(24, 97, 5), (5, 97, 1), (10, 3, 2), (1, 100, 0.2), (3, 10, 0.6)],
+)
+def test_davidnet_rate(epochs, steps_per_epoch, peak_epoch):
+    optimizer = recipes.davidnet_optimizer(steps_per_epoch, epochs)
+    last = epochs * steps_per_epoch
+    top = peak_epoch * steps_per_epoch
+    for step in range(0, last + 1, max(1, last // 50)):
+        np.testing.assert_allclose(
+            rate(optimizer, step),
+            np.interp(step, [0, top, last], [0, 0.4, 0]),
+            rtol=1e-5,
+        )
+
+
+def test_warmup_moves_the_peak():
+    optimizer = recipes.davidnet_optimizer(10, epochs=6, warmup=0.45)
+    for step in range(61):
+        np.testing.assert_allclose(
+            rate(optimizer, step),
+            np.interp(step, [0, 27, 60], [0, 0.4, 0]),
+            rtol=1e-5,
+        )
+
+
+def test_defaults_are_the_published_numbers():
+    optimizer = recipes.davidnet_optimizer()
+    assert rate(optimizer, 5 * 97) == np.float32(0.4)
+    assert rate(optimizer, 24 * 97) == 0
+    assert optimizer.momentum == 0.9
+    assert optimizer.nesterov
+    assert optimizer.coupled_weight_decay == 5e-4
+
+
+@pytest.mark.parametrize(
+    "epochs, sizes", [(4, [9, 12, 12, 16]), (2, [12, 16]), (1, [16])]
+)
+def test_training_sizes_follow_the_length(rng, epochs, sizes):
+    class Sizes(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(self.model.training_size)
+
+    seen = []
+    recipe = recipes.get("davidnet").replace(
+        width=1,
+        input_shape=(16, 16, 3),
+        batch_size=8,
+        epochs=epochs,
+        training_sizes={0.75: 16, 0: 9, 0.4: 12},
+    )
+    images = rng.integers(0, 256, (8, 16, 16, 3), "uint8")
+    recipe.fit(images, np.arange(8), callbacks=[Sizes()], verbose=0)
+    assert seen == sizes
+
+
+@pytest.mark.parametrize(
+    "sizes, error", [(24, TypeError), ({1: 32}, ValueError)]
+)
+def test_bad_training_sizes(sizes, error):
+    with pytest.raises(error, match="training_sizes.*Received"):
+        recipes.get("davidnet").replace(training_sizes=sizes)
+
+
+@pytest.mark.parametrize(
+    "recipe, measured",
+    [
+        pytest.param(recipe, result, id=f"{recipe.name}, {result.hardware}")
+        for recipe in map(recipes.get, recipes.names())
+        for result in recipe.measured
+    ],
+)
+def test_measured_is_what_the_runs_gave(recipe, measured):
+    root = pathlib.Path(__file__).parents[2]
+    folder = root / measured.source.removesuffix(".md")
+    if (folder / recipe.name).is_dir():
+        folder /= recipe.name
+    runs = [json.loads(p.read_text()) for p in folder.glob("seed-*.json")]
+    assert len(runs) == measured.runs
+    views = recipe.net_arguments.get("views", "plain")
+    accuracy = [run["accuracy"][views] for run in runs]
+    plain = [run["accuracy"]["plain"] for run in runs]
+    assert round(float(np.mean(accuracy)), 4) == measured.accuracy
+    if measured.std is not None:
+        assert round(float(np.std(accuracy, ddof=1)), 4) == measured.std
+    if measured.plain_accuracy is not None:
+        assert round(float(np.mean(plain)), 4) == measured.plain_accuracy
+    if measured.seconds is not None:
+        # Of a run that had the machine nearly to itself.
+        seconds = [round(run["seconds"]["training"]) for run in runs]
+        assert measured.seconds in seconds
+
+
+def test_equals_the_summed_loss_of_the_published_code(rng):
+    # dawn.py sums the loss over the batch, divides the rate by the batch size
+    # and multiplies the decay by it.
+    batch_size, steps, peak = 16, 50, 0.4
+    x = rng.normal(size=(steps, batch_size, 5))
+    y = rng.normal(size=(steps, batch_size, 1))
+    model = keras.Sequential(
+        [keras.Input((5,)), keras.layers.Dense(1, use_bias=False)]
+    )
+    w, v = model.get_weights()[0].astype("float64"), 0
+    optimizer = recipes.davidnet_optimizer(steps // 5, epochs=5, peak=peak)
+    model.compile(optimizer, "mse")
+    model.fit(
+        x.reshape(-1, 5),
+        y.reshape(-1, 1),
+        batch_size=batch_size,
+        shuffle=False,
+        verbose=0,
+    )
+    for step in range(steps):
+        summed_gradient = 2 * x[step].T @ (x[step] @ w - y[step])
+        now = np.interp(step, [0, steps / 5, steps], [0, peak, 0])
+        w, v = reference.sgd_step(
+            w, v, summed_gradient, now / batch_size, decay=5e-4 * batch_size
+        )
+    np.testing.assert_allclose(model.get_weights()[0], w, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"epochs": 0},
+        {"steps_per_epoch": 0},
+        {"peak": -1.0},
+        {"warmup": 0},
+        {"warmup": 1.0},
+    ],
+)
+def test_bad_arguments(arguments):
+    with pytest.raises(ValueError, match="Received"):
+        recipes.davidnet_optimizer(**arguments)
