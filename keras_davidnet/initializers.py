@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_davidnet._checks import plain
+from keras_davidnet._checks import to_python
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -26,7 +26,10 @@ class PyTorchUniform(keras.initializers.VarianceScaling):
 
     def __init__(self, seed: int | keras.random.SeedGenerator | None = None):
         super().__init__(
-            scale=1 / 3, mode="fan_in", distribution="uniform", seed=plain(seed)
+            scale=1 / 3,
+            mode="fan_in",
+            distribution="uniform",
+            seed=to_python(seed),
         )
 
     def get_config(self) -> dict:

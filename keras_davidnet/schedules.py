@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_davidnet._checks import check_count, check_numbers
+from keras_davidnet._checks import check_count, check_number, check_numbers
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -68,11 +68,6 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
         check_count("steps_per_epoch", steps_per_epoch)
         return cls([knot * steps_per_epoch for knot in knots], values, name)
 
-    def shifted(self, steps: int) -> "PiecewiseLinear":
-        """The same rate, `steps` later."""
-        knots = [knot + steps for knot in self.knots]
-        return PiecewiseLinear(knots, self.values, self.name)
-
     def __call__(self, step):
         knots = ops.convert_to_tensor(self.knots, "float32")
         values = ops.convert_to_tensor(self.values, "float32")
@@ -90,7 +85,49 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
         return {"knots": self.knots, "values": self.values, "name": self.name}
 
 
-def steps_in(epochs: float, steps_per_epoch: int) -> int:
-    """The number of steps of so many epochs; one that is begun is made."""
+@keras.saving.register_keras_serializable("keras_davidnet")
+class DefaultSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """The learning rate of a model that was compiled without an optimizer.
+
+    `rate(step) = schedule(step - start)`.  `fit` replaces it by one that is
+    made for its own number of steps; another rate that the user assigns stays.
+
+    Args:
+        schedule: A `LearningRateSchedule`.
+        start: Step at which `schedule` begins.
+    """
+
+    def __init__(
+        self,
+        schedule: keras.optimizers.schedules.LearningRateSchedule,
+        start: int = 0,
+    ):
+        super().__init__()
+        self.schedule = schedule
+        self.start = start
+
+    def __call__(self, step):
+        return self.schedule(step - self.start)
+
+    def get_config(self) -> dict:
+        return {
+            "schedule": keras.optimizers.schedules.serialize(self.schedule),
+            "start": self.start,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        schedule = keras.optimizers.schedules.deserialize(config["schedule"])
+        return cls(**{**config, "schedule": schedule})
+
+
+def total_steps(epochs: float, steps_per_epoch: int) -> int:
+    """Number of steps of `epochs`, rounded up to whole steps.
+
+    Raises:
+        ValueError: Unless both are above 0 and `steps_per_epoch` is an integer.
+    """
+    check_number("epochs", epochs, gt=0)
+    check_count("steps_per_epoch", steps_per_epoch)
     # 0.1 * 30 is above 3.
     return math.ceil(round(epochs * steps_per_epoch, 6))

@@ -10,7 +10,7 @@ import pytest
 
 from keras_davidnet import Airbench, DavidNet, ImageClassifier, presets, recipes
 
-NAMES = presets.names()
+NAMES = presets.list()
 each = pytest.mark.parametrize("name", NAMES)
 
 
@@ -23,7 +23,7 @@ def same_weights(layer, other):
 
 @each
 def test_is_the_net_of_its_recipe(name):
-    net, recipe = recipes.load(name), recipes.get(name)
+    net, recipe = recipes.load(name), recipes.get(presets.info(name)["recipe"])
     assert type(net) is recipe.net
     expected = recipe.model()
     assert net.views == expected.views
@@ -32,17 +32,20 @@ def test_is_the_net_of_its_recipe(name):
 
 
 @each
-def test_facts(name):
-    facts = presets.facts(name)
-    assert facts["recipe"] == name
-    run, file = facts["accuracy"]["run"], facts["accuracy"]["file"]
+def test_info(name):
+    info = presets.info(name)
+    assert name == info["recipe"] + "_cifar10"
+    run, file = info["accuracy"]["run"], info["accuracy"]["file"]
     assert run.keys() == file.keys()
     for views in run:
         # The run computed in another precision.
         assert abs(run[views] - file[views]) < 2e-3
     # One run is within three standard deviations of the mean of all.
-    measured = recipes.get(name).measured[0]
-    views = recipes.get(name).net_arguments.get("views") or "plain"
+    measured = recipes.get(presets.info(name)["recipe"]).measured[0]
+    views = (
+        recipes.get(presets.info(name)["recipe"]).net_arguments.get("views")
+        or "plain"
+    )
     assert abs(run[views] - measured.accuracy) < 3 * (measured.std or 1e-4)
 
 
@@ -57,26 +60,33 @@ def test_accuracy_on_test_images(name):
     _, (x, y) = datasets.load_cifar10(path)
     logits = recipes.load(name).predict(x[:1000], verbose=0)
     accuracy = np.mean(logits.argmax(1) == y[:1000].ravel())
-    views = recipes.get(name).net_arguments.get("views") or "plain"
-    expected = presets.facts(name)["accuracy"]["file"][views]
+    views = (
+        recipes.get(presets.info(name)["recipe"]).net_arguments.get("views")
+        or "plain"
+    )
+    expected = presets.info(name)["accuracy"]["file"][views]
     error = (expected * (1 - expected) / 1000) ** 0.5
     assert abs(accuracy - expected) < 3 * error
 
 
 def test_classes(rng):
-    net = Airbench.from_preset("airbench94_muon")
-    assert type(ImageClassifier.from_preset("airbench94_muon")) is Airbench
+    net = Airbench.from_preset("airbench94_muon_cifar10")
+    assert (
+        type(ImageClassifier.from_preset("airbench94_muon_cifar10")) is Airbench
+    )
     images = rng.integers(0, 256, (2, 32, 32, 3), "uint8")
     logits = keras.ops.convert_to_numpy(net(images))
-    loaded = recipes.load("airbench94_muon")(images)
+    loaded = recipes.load("airbench94_muon_cifar10")(images)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(loaded), logits)
     with pytest.raises(ValueError, match="of a trained DavidNet. Received"):
-        DavidNet.from_preset("airbench94_muon")
+        DavidNet.from_preset("airbench94_muon_cifar10")
 
 
 @pytest.mark.parametrize("load", [recipes.load, Airbench.from_preset])
 def test_an_unknown_name_gives_those_that_exist(load):
-    with pytest.raises(ValueError, match="'airbench94_muon'.*Received.*'no'"):
+    with pytest.raises(
+        ValueError, match="'airbench94_muon_cifar10'.*Received.*'no'"
+    ):
         load("no")
 
 
@@ -90,8 +100,10 @@ def test_another_head(name):
 
 
 def test_a_backbone(rng):
-    net = Airbench.from_preset("airbench94_muon", views=None)
-    backbone = Airbench.from_preset("airbench94_muon", include_top=False)
+    net = Airbench.from_preset("airbench94_muon_cifar10", views=None)
+    backbone = Airbench.from_preset(
+        "airbench94_muon_cifar10", include_top=False
+    )
     images = rng.integers(0, 256, (2, 32, 32, 3), "uint8")
     features = keras.ops.convert_to_numpy(backbone(images)).max((1, 2))
     logits = features @ net.linear.get_weights()[0] * net.logit_scale
@@ -102,35 +114,17 @@ def test_a_backbone(rng):
 
 def test_weights_that_do_not_fit():
     with pytest.raises(ValueError):
-        Airbench.from_preset("airbench94_muon", widths=(64, 256, 512))
-
-
-def test_pieces(tmp_path, monkeypatch):
-    """A file over 10 MB is stored in pieces, joined by name."""
-    folder = pathlib.Path(presets.__file__).parent
-    shutil.copy(folder / "airbench94_muon.json", tmp_path)
-    content = (folder / "airbench94_muon.keras").read_bytes()
-    expected = recipes.load("airbench94_muon")
-    (tmp_path / "airbench94_muon.keras.0").write_bytes(content[:-1000])
-    (tmp_path / "airbench94_muon.keras.1").write_bytes(content[-1000:])
-    monkeypatch.setattr(presets, "_FOLDER", tmp_path)
-    same_weights(recipes.load("airbench94_muon"), expected)
-
-
-def test_sizes():
-    for path in pathlib.Path(presets.__file__).parent.iterdir():
-        if path.is_file():
-            assert path.stat().st_size <= 10_000_000, path
+        Airbench.from_preset("airbench94_muon_cifar10", widths=(64, 256, 512))
 
 
 def test_a_damaged_file(tmp_path, monkeypatch):
     folder = pathlib.Path(presets.__file__).parent
     for ending in ("json", "keras"):
-        shutil.copy(folder / f"airbench94_muon.{ending}", tmp_path)
-    path = tmp_path / "airbench94_muon.keras"
+        shutil.copy(folder / f"airbench94_muon_cifar10.{ending}", tmp_path)
+    path = tmp_path / "airbench94_muon_cifar10.keras"
     damaged = bytearray(path.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     path.write_bytes(damaged)
     monkeypatch.setattr(presets, "_FOLDER", tmp_path)
     with pytest.raises(ValueError, match="is damaged.*Received"):
-        recipes.load("airbench94_muon")
+        recipes.load("airbench94_muon_cifar10")

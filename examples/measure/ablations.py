@@ -17,7 +17,7 @@ import machine
 import numpy as np
 import runs
 
-from keras_davidnet import datasets, recipes
+from keras_davidnet import datasets, optimizers, recipes
 from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.models import Airbench, DavidNet
 from keras_davidnet.optimizers import PyTorchSGD
@@ -53,7 +53,7 @@ class GlorotDavidNet(InitializedAnew, DavidNet):
 
 
 def without_lookahead(steps_per_epoch, epochs):
-    return recipes.airbench_sgd_optimizer(
+    return optimizers.airbench_sgd_optimizer(
         steps_per_epoch, epochs
     ).inner_optimizer
 
@@ -70,7 +70,7 @@ NARROW = {
 }
 # The recipe's own rate ends high, and averages 500 steps; so short a run then
 # ends anywhere.
-ANNEALED = {"make_optimizer": recipes.davidnet_optimizer}
+ANNEALED = {"make_optimizer": optimizers.davidnet_optimizer}
 # The first of each is what the others are compared with.
 CHANGES = {
     "davidnet": {

@@ -42,7 +42,7 @@ VARIANTS = {
     ),
     **{
         f"cpu94, {size} pixels": ("cpu94", {}, size)
-        for size in CPU94.training_sizes.values()
+        for size in CPU94.image_sizes.values()
     },
 }
 PRECISIONS = "float32", "bfloat16"

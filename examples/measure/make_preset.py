@@ -2,9 +2,8 @@
 
     python examples/measure/make_preset.py runs/airbench94_muon 8
 
-Writes NAME.keras, in float16 if it were over 10 MB in float32, in pieces
-(NAME.keras.0, NAME.keras.1) if it is over 10 MB still; and NAME.json, with the
-accuracy of the run and that of the file, computed in float32.
+Writes NAME.keras, in float16 if it were over 10 MB in float32, and NAME.json,
+with the accuracy of the run and of the file, computed in float32.
 """
 
 import argparse
@@ -52,18 +51,10 @@ def main():
     if source.stat().st_size > MOST_BYTES:
         model = copy(model, dtype="float16")
     folder = pathlib.Path(presets.__file__).parent
-    target = folder / f"{settings['recipe']}.keras"
-    for old in folder.glob(f"{target.name}*"):
-        old.unlink()
+    target = folder / f"{settings['recipe']}_cifar10.keras"
     model.save(target)
-    content = target.read_bytes()
-    if len(content) > MOST_BYTES:
-        target.unlink()
-        for number, start in enumerate(range(0, len(content), MOST_BYTES)):
-            piece = content[start : start + MOST_BYTES]
-            target.with_suffix(f".keras.{number}").write_bytes(piece)
     trained = datetime.date.fromtimestamp(source.stat().st_mtime)
-    facts = {
+    info = {
         "recipe": settings["recipe"],
         "seed": args.seed,
         "command": (
@@ -79,10 +70,10 @@ def main():
         "versions": {"keras_davidnet": settings["version"], **run["versions"]},
         "hardware": run["hardware"],
         "trained": trained.isoformat(),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
     }
-    write(target.with_suffix(".json"), facts)
-    print(json.dumps(facts["accuracy"], indent=1))
+    write(target.with_suffix(".json"), info)
+    print(json.dumps(info["accuracy"], indent=1))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_davidnet._checks import check_positive
+from keras_davidnet._checks import check_number
 from keras_davidnet._distribution import scope
 from keras_davidnet.datasets.batches import Batches
-from keras_davidnet.optimizers.grouped import members
+from keras_davidnet.optimizers.grouped import leaf_optimizers
 from keras_davidnet.schedules import PiecewiseLinear
 
 JAX = keras.backend.backend() == "jax"
@@ -77,8 +77,8 @@ class LearningRateFinder(keras.callbacks.Callback):
         dataset: Batches | None = None,
     ):
         super().__init__()
-        self.low = check_positive("low", low)
-        self.high = check_positive("high", high)
+        self.low = check_number("low", low, gt=0)
+        self.high = check_number("high", high, gt=0)
         if self.low >= self.high:
             raise ValueError(
                 f"`low` must be below `high`. Received: low={low}, high={high}"
@@ -134,7 +134,7 @@ class LearningRateFinder(keras.callbacks.Callback):
                 f"{steps} steps per epoch, epochs={self.params['epochs']}"
             )
         steps *= self.params["epochs"]
-        optimizers = members(model.optimizer)
+        optimizers = leaf_optimizers(model.optimizer)
         shares = _shares(optimizers)
         if not model.optimizer.built:
             with scope(model):
@@ -168,7 +168,9 @@ class LearningRateFinder(keras.callbacks.Callback):
         # and no rounding of a sum of many.
         self.model.reset_metrics()
         # Read, not counted: a step that overflows in float16 does not count.
-        self._rate = _number(members(self.model.optimizer)[-1].learning_rate)
+        self._rate = _number(
+            leaf_optimizers(self.model.optimizer)[-1].learning_rate
+        )
 
     def on_train_batch_end(self, batch, logs: Any = None):
         if JAX:

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_davidnet._array_checks import as_array
 from keras_davidnet.datasets.batches import Batches
-from keras_davidnet.optimizers.grouped import layers_of
+from keras_davidnet.optimizers.grouped import unwrap
 
 # Keras numbers the names that it makes up, anew in every program.
 _NUMBER = re.compile(r"_\d+(?=[/_]|$)")
@@ -25,7 +25,7 @@ def describe_run(model: keras.Model, variables: list) -> dict:
     of it: callbacks set it.
     """
     # The optimizer proper may be inside of a loss scaler or an average.
-    *_, optimizer = layers_of(model.optimizer)
+    *_, optimizer = unwrap(model.optimizer)
     run = _plain(
         {
             "model": _describe(model),

@@ -33,7 +33,7 @@ def read_state(path: pathlib.Path) -> dict:
         state = json.loads(file["arr_0"].item())
         check_count("epochs", state["epochs"])
         check_count("stopped_of", state.get("stopped_of", 1))
-        check_count("seed", state.get("seed", 0), least=0)
+        check_count("seed", state.get("seed", 0), ge=0)
         columns = state["history"].values()
         if not all(isinstance(column, list) for column in columns):
             raise ValueError("its history is not one of lists")

@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import check_not_negative
-from keras_davidnet.optimizers.grouped import members
+from keras_davidnet._checks import check_number
+from keras_davidnet.optimizers.grouped import leaf_optimizers
 
 _EXCLUSIONS = "_exclude_from_weight_decay"
 
@@ -49,7 +49,7 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
 
     def __init__(self, weight_decay: float, exclude: Sequence[str] = ()):
         super().__init__()
-        weight_decay = check_not_negative("weight_decay", weight_decay)
+        weight_decay = check_number("weight_decay", weight_decay, ge=0)
         if not isinstance(exclude, list | tuple) or not all(
             isinstance(pattern, str | re.Pattern) for pattern in exclude
         ):
@@ -96,10 +96,10 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
                         or name.startswith(_EXCLUSIONS)
                     },
                 )
-                for member in members(optimizer)
+                for member in leaf_optimizers(optimizer)
             ],
         )
-        for member in members(optimizer):
+        for member in leaf_optimizers(optimizer):
             member.weight_decay = self.weight_decay
             member.exclude_from_weight_decay(var_list=excluded)
         # The decay is read when the step is traced.

@@ -1,10 +1,10 @@
 """The building blocks of the nets, ready for nets of other shapes."""
 
-from keras_davidnet.layers.augmentation import RandomCutout as RandomCutout
 from keras_davidnet.layers.augmentation import (
+    RandomCutout as RandomCutout,
     RandomHorizontalFlip as RandomHorizontalFlip,
+    RandomPadCrop as RandomPadCrop,
 )
-from keras_davidnet.layers.augmentation import RandomPadCrop as RandomPadCrop
 from keras_davidnet.layers.celu import CELU as CELU
 from keras_davidnet.layers.conv_bn import ConvBN as ConvBN
 from keras_davidnet.layers.conv_group import ConvGroup as ConvGroup

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_davidnet._checks import check_count, plain
+from keras_davidnet._checks import check_count, to_python
 from keras_davidnet._distribution import this_replica
 from keras_davidnet.layers.part import Part
 from keras_davidnet.layers.tf_data import call_in_other_graph, in_other_graph
@@ -22,7 +22,7 @@ class _RandomImageLayer(Part, keras.layers.Layer):
 
     def __init__(self, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
-        self.seed = plain(seed)
+        self.seed = to_python(seed)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
 
     def __call__(self, images, *args, **kwargs):

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import check_positive
+from keras_davidnet._checks import check_number
 from keras_davidnet.layers.one_pass import one_pass
 from keras_davidnet.layers.part import Part
 
@@ -48,7 +48,7 @@ class CELU(Part, keras.layers.Layer):
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
-        self.alpha = check_positive("alpha", alpha)
+        self.alpha = check_number("alpha", alpha, gt=0)
 
     def build(self, input_shape):
         """There is nothing to build."""

@@ -8,8 +8,7 @@ import keras
 BACKEND = keras.backend.backend()
 if BACKEND == "jax":
     import jax
-    from jax import lax
-    from jax import numpy as jnp
+    from jax import lax, numpy as jnp
 
     # Of the images in a part of the batch, so that their patches and gradients
     # stay in the processor's caches.

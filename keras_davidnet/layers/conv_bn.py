@@ -6,13 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_davidnet._checks import (
-    check_count,
-    check_fraction,
-    check_momentum,
-    check_not_negative,
-    plain,
-)
+from keras_davidnet._checks import check_count, check_number, to_python
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.batch_norm import FusedBatchNormalization
 from keras_davidnet.layers.conv import FastConv2D
@@ -83,14 +77,14 @@ class ConvBN(Part, keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.filters = check_count("filters", filters)
-        self.kernel_size = plain(kernel_size)
-        self.strides = plain(strides)
+        self.kernel_size = to_python(kernel_size)
+        self.strides = to_python(strides)
         self.padding = padding
         self.activation = clone_layer(keras.activations.get(activation))
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.momentum = check_momentum("momentum", momentum)
-        self.epsilon = check_not_negative("epsilon", epsilon)
-        self.dropout = check_fraction("dropout", dropout)
+        self.momentum = check_number("momentum", momentum, ge=0, le=1)
+        self.epsilon = check_number("epsilon", epsilon, ge=0)
+        self.dropout = check_number("dropout", dropout, ge=0, lt=1)
         # Keras hands `trainable` on when it is set, but not when it is given.
         self.conv = FastConv2D(
             filters,

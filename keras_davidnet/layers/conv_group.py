@@ -6,12 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_davidnet._checks import (
-    check_count,
-    check_momentum,
-    check_not_negative,
-    plain,
-)
+from keras_davidnet._checks import check_count, check_number, to_python
 from keras_davidnet.initializers import Dirac
 from keras_davidnet.layers.batch_norm import FusedBatchNormalization
 from keras_davidnet.layers.conv_pairs import add_conv_pairs
@@ -74,10 +69,10 @@ class ConvGroup(Part, keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.filters = check_count("filters", filters)
-        self.residual = plain(residual)
+        self.residual = to_python(residual)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.momentum = check_momentum("momentum", momentum)
-        self.epsilon = check_not_negative("epsilon", epsilon)
+        self.momentum = check_number("momentum", momentum, ge=0, le=1)
+        self.epsilon = check_number("epsilon", epsilon, ge=0)
         self.pool = FastMaxPooling2D(
             2, data_format="channels_last", name="pool", dtype=self.dtype_policy
         )

@@ -5,11 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_davidnet._checks import (
-    check_count,
-    check_momentum,
-    check_not_negative,
-)
+from keras_davidnet._checks import check_count, check_number
 from keras_davidnet.layers.batch_norm import (
     BACKEND,
     FastInference,
@@ -88,8 +84,8 @@ class GhostBatchNormalization(FastInference):
                 f"Received: synchronized={kwargs['synchronized']!r}"
             )
         super().__init__(
-            momentum=check_momentum("momentum", momentum),
-            epsilon=check_not_negative("epsilon", epsilon),
+            momentum=check_number("momentum", momentum, ge=0, le=1),
+            epsilon=check_number("epsilon", epsilon, ge=0),
             **kwargs,
         )
         self.groups = check_count("groups", groups)

@@ -6,12 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import (
-    check_count,
-    check_momentum,
-    check_not_negative,
-    plain,
-)
+from keras_davidnet._checks import check_count, check_number, to_python
 from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.layers.celu import CELU
 from keras_davidnet.layers.conv_pairs import add_conv_pairs
@@ -82,13 +77,13 @@ class GhostBlock(Part, keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.filters = check_count("filters", filters)
-        self.kernel_size = plain(kernel_size)
-        self.residual = plain(residual)
+        self.kernel_size = to_python(kernel_size)
+        self.residual = to_python(residual)
         self.groups = check_count("groups", groups)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.momentum = check_momentum("momentum", momentum)
-        self.epsilon = check_not_negative("epsilon", epsilon)
-        self.pool = plain(pool)
+        self.momentum = check_number("momentum", momentum, ge=0, le=1)
+        self.epsilon = check_number("epsilon", epsilon, ge=0)
+        self.pool = to_python(pool)
         self.max_pool = FastMaxPooling2D(
             2,
             data_format="channels_last",

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_davidnet._checks import plain
+from keras_davidnet._checks import to_python
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.conv_bn import ConvBN
 from keras_davidnet.layers.max_pool import FastMaxPooling2D
@@ -88,9 +88,9 @@ class ResBlock(Part, keras.layers.Layer):
                 '`pool` must be "max", None or a Keras layer. '
                 f"Received: pool={pool!r} of type {type(pool).__name__}"
             )
-        self.residual = plain(residual)
+        self.residual = to_python(residual)
         self.pool = clone_layer(pool)
-        self.kernel_size = plain(kernel_size)
+        self.kernel_size = to_python(kernel_size)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.conv, *branch = (
             ConvBN(

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_davidnet._array_checks import check_finite, describe
-from keras_davidnet._checks import check_count, check_not_negative, plain
+from keras_davidnet._checks import check_count, check_number, to_python
 from keras_davidnet.initializers import clone_initializer
 from keras_davidnet.layers.part import Part
 
@@ -69,15 +69,15 @@ class WhiteningConv2D(Part, keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.kernel_size = check_count("kernel_size", kernel_size)
-        self.epsilon = check_not_negative("epsilon", epsilon)
+        self.epsilon = check_number("epsilon", epsilon, ge=0)
         if padding not in ("valid", "same"):
             raise ValueError(
                 '`padding` must be "valid" or "same". '
                 f"Received: padding={padding!r}"
             )
         self.padding = padding
-        self.negatives = plain(negatives)
-        self.use_bias = plain(use_bias)
+        self.negatives = to_python(negatives)
+        self.use_bias = to_python(use_bias)
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
     def build(self, input_shape):

@@ -5,12 +5,12 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import check_count, plain
+from keras_davidnet._checks import check_count, to_python
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.layers import ConvGroup, WhiteningConv2D
 from keras_davidnet.layers.one_pass import FastActivation
-from keras_davidnet.models.airbench_optimizers import airbench_optimizer
 from keras_davidnet.models.whitened import Whitened
+from keras_davidnet.optimizers import airbench_optimizer
 
 # PyTorch's default for the bias of such a convolution.
 _WHITENING_BIAS = keras.initializers.RandomUniform(-(12**-0.5), 12**-0.5)
@@ -101,14 +101,14 @@ class Airbench(Whitened):
             views,
             **kwargs,
         )
-        widths = plain(widths)
+        widths = to_python(widths)
         if not isinstance(widths, list | tuple) or len(widths) != 3:
             raise ValueError(
                 "`widths` must be three numbers of filters. "
                 f"Received: widths={widths!r}"
             )
         self.widths = tuple(check_count("widths", width) for width in widths)
-        self.residual = plain(residual)
+        self.residual = to_python(residual)
         self.head_initializer = keras.initializers.get(head_initializer)
         common = {"trainable": self.trainable, "dtype": self.dtype_policy}
         self.whiten = WhiteningConv2D(

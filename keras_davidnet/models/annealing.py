@@ -4,13 +4,15 @@ import warnings
 
 import keras
 
-from keras_davidnet.optimizers.grouped import members
-from keras_davidnet.schedules import PiecewiseLinear, steps_in
+from keras_davidnet.optimizers.grouped import leaf_optimizers
+from keras_davidnet.schedules import PiecewiseLinear, total_steps
 
 
 def rate_configs(optimizer: keras.optimizers.Optimizer) -> list:
     """The learning rate of each member, or the config of its schedule."""
-    rates = [o.get_config()["learning_rate"] for o in members(optimizer)]
+    rates = [
+        o.get_config()["learning_rate"] for o in leaf_optimizers(optimizer)
+    ]
     # Keras does not always put the same entries beside the config.
     return [r["config"] if isinstance(r, dict) else r for r in rates]
 
@@ -38,13 +40,13 @@ class Annealing(keras.callbacks.Callback):
         # One whose weights are all frozen makes no steps.
         iterations = max(
             int(keras.ops.convert_to_numpy(member.iterations))
-            for member in members(optimizer)
+            for member in leaf_optimizers(optimizer)
         )
         # Keras may end sooner: `keras.config.set_max_epochs`.
         epochs = min(self.epochs, self.params["epochs"])
         if not self.model.own_rates:
             if steps is not None and not self.model.warned_of_rates:
-                last_step = iterations + steps_in(epochs - epoch, steps)
+                last_step = iterations + total_steps(epochs - epoch, steps)
                 self.model.warned_of_rates = _warn(optimizer, last_step)
             return
         if steps is None:
@@ -59,9 +61,14 @@ class Annealing(keras.callbacks.Callback):
                 steps_per_epoch=steps, epochs=epochs, **size
             )
         )
-        for member, config in zip(members(optimizer), rates, strict=True):
+        for member, config in zip(
+            leaf_optimizers(optimizer), rates, strict=True
+        ):
             schedule = PiecewiseLinear.from_config(config)
-            member.learning_rate = schedule.shifted(iterations - epoch * steps)
+            shift = iterations - epoch * steps
+            member.learning_rate = PiecewiseLinear(
+                [knot + shift for knot in schedule.knots], schedule.values
+            )
         self.model.keep_rates()
 
 

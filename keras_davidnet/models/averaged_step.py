@@ -4,13 +4,13 @@ from typing import Any
 
 import keras
 
-from keras_davidnet.optimizers.grouped import layers_of
-from keras_davidnet.optimizers.slow_copies import Averaging
+from keras_davidnet.optimizers.averaging import Averaging
+from keras_davidnet.optimizers.grouped import unwrap
 
 
 def averaging(model: keras.Model) -> Averaging | None:
     """The part of the model's optimizer that averages its weights."""
-    for optimizer in layers_of(model.optimizer):
+    for optimizer in unwrap(model.optimizer):
         if isinstance(optimizer, Averaging):
             return optimizer
     return None

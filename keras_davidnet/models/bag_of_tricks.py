@@ -4,11 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import (
-    check_count,
-    check_not_negative,
-    check_positive,
-)
+from keras_davidnet._checks import check_count, check_number
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.layers import (
@@ -17,69 +13,7 @@ from keras_davidnet.layers import (
     WhiteningConv2D,
 )
 from keras_davidnet.models.whitened import Whitened
-from keras_davidnet.optimizers import (
-    CoupledSGD,
-    ExponentialAverage,
-    GroupedOptimizer,
-)
-from keras_davidnet.schedules import PiecewiseLinear
-
-
-def bag_of_tricks_optimizer(
-    steps_per_epoch: int = 97,
-    epochs: float = 10,
-    peak: float = 1.0,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
-    bias_factor: float = 64.0,
-) -> ExponentialAverage:
-    """Page's optimizer of 2019: Nesterov momentum, fast biases.
-
-    The rate rises from 0 to `peak` over the first fifth of the epochs, falls
-    to a tenth of it two epochs before the last ends, and stays there; in less
-    than ten epochs it stays for the last fifth of them.  As in the source the
-    first step is one step up the slope.  Biases have `bias_factor` times the
-    rate, and decay as much less.
-
-    Args:
-        steps_per_epoch: Number of batches per epoch; 97 of 512 for CIFAR-10.
-        epochs: Number of epochs; a step that is begun is made.
-        peak: The highest rate, for the mean loss over a batch.
-        momentum: Nesterov momentum, with the rate in the velocity.
-        weight_decay: Coupled decay of the kernels.
-        bias_factor: How many times the rate of the kernels the biases have.
-
-    Raises:
-        ValueError: If an argument is out of its range.
-    """
-    epochs = check_positive("epochs", epochs)
-    peak = check_not_negative("peak", peak)
-    weight_decay = check_not_negative("weight_decay", weight_decay)
-    bias_factor = check_positive("bias_factor", bias_factor)
-    flat = min(2, epochs / 5)
-
-    def sgd(factor, name):
-        rate = PiecewiseLinear.from_epochs(
-            [0, epochs / 5, epochs - flat],
-            [0.0, factor * peak, 0.1 * factor * peak],
-            steps_per_epoch,
-        )
-        return CoupledSGD(
-            # The source counts a step before it reads the schedule.
-            rate.shifted(-1),
-            momentum=momentum,
-            nesterov=True,
-            weight_decay=weight_decay / factor,
-            name=name,
-        )
-
-    return ExponentialAverage(
-        GroupedOptimizer(
-            sgd(1.0, "kernels"),
-            {".*/beta": sgd(bias_factor, "biases")},
-            name="bag_of_tricks",
-        )
-    )
+from keras_davidnet.optimizers import bag_of_tricks_optimizer
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -129,12 +63,8 @@ class WhitenedDavidNet(Whitened):
 
     # Three poolings halve height and width to one pixel at least.
     smallest = 8
-    adapts_on = 10000
-
-    @staticmethod
-    def default_optimizer(steps_per_epoch=97, epochs=10, batch_size=512):
-        # The rate is the same for every batch size.
-        return bag_of_tricks_optimizer(steps_per_epoch, epochs)
+    num_adapt_images = 10000
+    default_optimizer = staticmethod(bag_of_tricks_optimizer)
 
     def __init__(
         self,
@@ -166,7 +96,7 @@ class WhitenedDavidNet(Whitened):
         )
         self.width = check_count("width", width)
         self.groups = check_count("groups", groups)
-        self.alpha = check_positive("alpha", alpha)
+        self.alpha = check_number("alpha", alpha, gt=0)
         common = {"trainable": self.trainable, "dtype": self.dtype_policy}
         shared = {"groups": self.groups, "alpha": self.alpha, **common}
         self.whiten = WhiteningConv2D(

@@ -15,7 +15,7 @@ from keras_davidnet.models.averaged_step import averaged_step
 from keras_davidnet.models.fitting import FittedModel
 from keras_davidnet.models.float32 import in_float32
 from keras_davidnet.models.losses import check_takes_logits, one_hot
-from keras_davidnet.optimizers.grouped import members
+from keras_davidnet.optimizers.grouped import leaf_optimizers
 
 
 class Classifier(FittedModel):
@@ -205,7 +205,7 @@ class Classifier(FittedModel):
 
     def _learning_rates(self):
         """The rates of the step to come, under the names that logs have."""
-        optimizers = members(self.optimizer)
+        optimizers = leaf_optimizers(self.optimizer)
         if len(optimizers) == 1:
             names = ["learning_rate"]
         else:

@@ -4,61 +4,12 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import (
-    check_count,
-    check_fraction,
-    check_not_negative,
-    check_positive,
-    check_warmup,
-)
+from keras_davidnet._checks import check_count, check_number
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.layers import ConvBN, ResBlock
 from keras_davidnet.models.image_classifier import ImageClassifier
-from keras_davidnet.optimizers import PyTorchSGD
-from keras_davidnet.schedules import PiecewiseLinear, steps_in
-
-
-def davidnet_optimizer(
-    steps_per_epoch: int = 97,
-    epochs: float = 24,
-    peak: float = 0.4,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
-    warmup: float | None = None,
-) -> PyTorchSGD:
-    """DavidNet's optimizer: Nesterov momentum under a triangular rate.
-
-    The rate rises from 0 to `peak` over the first fifth of the epochs and falls
-    to 0 at the end of the last; it changes at every step.
-
-    Args:
-        steps_per_epoch: Batches per epoch; 97 of 512 for CIFAR-10.
-        epochs: Number of epochs; a step that is begun is made.
-        peak: The highest rate, for the mean loss over a batch.
-        momentum: Nesterov momentum.
-        weight_decay: Coupled decay of all weights.
-        warmup: Fraction of the steps in which the rate rises, in (0, 1); by
-            default `(epochs + 1) // 5` epochs.
-
-    Raises:
-        ValueError: If an argument is out of its range.
-    """
-    steps_per_epoch = check_count("steps_per_epoch", steps_per_epoch)
-    epochs = check_positive("epochs", epochs)
-    peak = check_not_negative("peak", peak)
-    if warmup is None:
-        # Fewer than four epochs have no whole one to warm up in.
-        peak_epoch = (epochs + 1) // 5 or epochs / 5
-    else:
-        peak_epoch = check_warmup("warmup", warmup) * epochs
-    steps = steps_in(epochs, steps_per_epoch)
-    rate = PiecewiseLinear(
-        [0, peak_epoch * steps_per_epoch, steps], [0.0, peak, 0.0]
-    )
-    return PyTorchSGD(
-        rate, momentum=momentum, nesterov=True, weight_decay=weight_decay
-    )
+from keras_davidnet.optimizers import davidnet_optimizer
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -79,7 +30,7 @@ class DavidNet(ImageClassifier):
 
     In training, `augmentation` runs inside the compiled step.  `compile()`
     without arguments is the recipe for CIFAR-10: cross entropy on sparse
-    labels, accuracy, and `recipes.davidnet_optimizer()`, 24 epochs of 97
+    labels, accuracy, and `optimizers.davidnet_optimizer()`, 24 epochs of 97
     batches of 512.  The logs of `fit` hold the rate of the last step as
     `learning_rate`.
 
@@ -107,11 +58,7 @@ class DavidNet(ImageClassifier):
 
     # Three poolings halve height and width to one pixel at least.
     smallest = 8
-
-    @staticmethod
-    def default_optimizer(steps_per_epoch=97, epochs=24, batch_size=512):
-        # The rate is the same for every batch size.
-        return davidnet_optimizer(steps_per_epoch, epochs)
+    default_optimizer = staticmethod(davidnet_optimizer)
 
     def __init__(
         self,
@@ -142,7 +89,7 @@ class DavidNet(ImageClassifier):
             **kwargs,
         )
         self.width = check_count("width", width)
-        self.dropout = check_fraction("dropout", dropout)
+        self.dropout = check_number("dropout", dropout, ge=0, lt=1)
         shared = {
             "dropout": self.dropout,
             "trainable": self.trainable,

@@ -21,7 +21,7 @@ from keras_davidnet.datasets.plan import FollowEpoch
 from keras_davidnet.models.annealing import Annealing
 from keras_davidnet.models.averaged_step import averaging
 from keras_davidnet.models.last_epoch import LastEpoch
-from keras_davidnet.optimizers.grouped import GroupedOptimizer, layers_of
+from keras_davidnet.optimizers.grouped import GroupedOptimizer, unwrap
 
 JAX = keras.backend.backend() == "jax"
 
@@ -99,6 +99,7 @@ class FittedModel(keras.Model):
                 callback.on_data(x, y)
         self._build_optimizer()
         self._fitting = True
+        average = averaging(self)
         try:
             return super().fit(
                 _unmoved(x),
@@ -116,6 +117,10 @@ class FittedModel(keras.Model):
                 steps_per_epoch,
                 **kwargs,
             )
+        except BaseException:
+            if average is not None:
+                average.reset()
+            raise
         finally:
             self._fitting = False
             self.training_size = None
@@ -169,7 +174,7 @@ class FittedModel(keras.Model):
     def _build_optimizer(self):
         """Not in compile(): layers may be frozen after it."""
         if self.compiled and not self.optimizer.built:
-            for optimizer in layers_of(self.optimizer):
+            for optimizer in unwrap(self.optimizer):
                 if isinstance(optimizer, GroupedOptimizer):
                     frozen = self.non_trainable_weights
                     optimizer.frozen = tuple(w.path for w in frozen)

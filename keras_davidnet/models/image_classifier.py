@@ -9,13 +9,11 @@ from keras import ops
 from keras_davidnet import presets
 from keras_davidnet._array_checks import check_images
 from keras_davidnet._checks import (
-    check_config,
     check_count,
-    check_fraction,
     check_image_shape,
-    check_not_negative,
+    check_number,
     check_numbers,
-    plain,
+    to_python,
 )
 from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from keras_davidnet.initializers import clone_initializer
@@ -61,6 +59,7 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
     """
 
     smallest = 1  # height and width of the images
+    num_adapt_images = 0
     _training_size = None
 
     def __init__(
@@ -82,7 +81,7 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
             "input_shape", input_shape, self.smallest
         )
         channels = self.image_shape[2]
-        self.include_top = plain(include_top)
+        self.include_top = to_python(include_top)
         self.mean = tuple(check_numbers("mean", mean))
         self.std = tuple(check_numbers("std", std))
         if not len(self.mean) == len(self.std) == channels:
@@ -93,8 +92,8 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         if min(self.std) <= 0:
             raise ValueError(f"`std` must be positive. Received: std={std}")
         self.logit_scale = logit_scale
-        self.label_smoothing = check_fraction(
-            "label_smoothing", label_smoothing
+        self.label_smoothing = check_number(
+            "label_smoothing", label_smoothing, ge=0, lt=1
         )
         self.views = views
         # In float32: the 8 bits of a bfloat16 hold the pixels, but not their
@@ -130,12 +129,15 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
                 name="linear",
             )
 
+    def adapt(self, images) -> None:
+        """Prepares the net for training images; by default does nothing."""
+
     @classmethod
     def from_preset(cls, name: str, **changes: Any) -> "ImageClassifier":
         """A trained net, or a net of other arguments with its weights.
 
         Args:
-            name: One of `presets.names()`.
+            name: One of `presets.list()`.
             **changes: Arguments of the net to change.  With another
                 `num_classes` the head is new; with `include_top=False` there
                 is none, nor are there views.
@@ -150,7 +152,9 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
         Example:
 
         ```python
-        backbone = Airbench.from_preset("airbench94_muon", include_top=False)
+        backbone = Airbench.from_preset(
+            "airbench94_muon_cifar10", include_top=False
+        )
         ```
         """
         trained = presets.load(name)
@@ -197,7 +201,7 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
 
     @logit_scale.setter
     def logit_scale(self, logit_scale):
-        self._logit_scale = check_not_negative("logit_scale", logit_scale)
+        self._logit_scale = check_number("logit_scale", logit_scale, ge=0)
         self._forget_steps()
 
     @property
@@ -298,7 +302,6 @@ class ImageClassifier(Part, Classifier, metaclass=BuiltWhenMade):
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
         activation = config.pop("head_activation", None)
-        check_config(cls, config)
         if isinstance(config.get("augmentation"), dict):
             config["augmentation"] = keras.layers.deserialize(
                 config["augmentation"], custom_objects

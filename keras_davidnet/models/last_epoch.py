@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_davidnet.schedules import steps_in
+from keras_davidnet.schedules import total_steps
 
 
 class LastEpoch(keras.callbacks.Callback):
@@ -28,7 +28,7 @@ class LastEpoch(keras.callbacks.Callback):
                 f"fit() `steps_per_epoch`. Received: epochs={self.epochs}, "
                 "steps_per_epoch=None"
             )
-        self.steps = steps_in(self.epochs, steps)
+        self.steps = total_steps(self.epochs, steps)
         if self.steps % steps % at_once:
             raise ValueError(
                 f"The last epoch has {self.steps % steps} steps, which must be "

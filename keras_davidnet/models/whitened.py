@@ -9,20 +9,19 @@ class Whitened(ImageClassifier):
 
     whiten: WhiteningConv2D
 
-    # Of the training images, the first that the recipes adapt the net to.
-    adapts_on = 5000
+    num_adapt_images = 5000
 
     def adapt(self, images) -> None:
         """Computes the whitening's filters.
 
         Args:
             images: Raw training images, `(n, height, width, channels)`; the
-                first `adapts_on` in the recipes.
+                first `num_adapt_images` of them are used.
 
         Raises:
             ValueError: If they are not such images, or too few, or constant.
         """
-        images = self.checked_images("images", images)
+        images = self.checked_images("images", images[: self.num_adapt_images])
         self.whiten.adapt(self.normalization(images))
 
     def make_train_function(self, force=False):

@@ -1,5 +1,6 @@
 """One optimizer for each group of weights."""
 
+import contextlib
 import re
 from collections.abc import Mapping
 
@@ -10,8 +11,8 @@ import keras
 class GroupedOptimizer(keras.optimizers.MultiOptimizer):
     """An optimizer for each group of weights, by the weights' paths.
 
-    Keras's `MultiOptimizer`, which reports a pattern that matches no weight
-    and has the groups as arguments.
+    A `keras.optimizers.MultiOptimizer` that takes the groups as arguments and
+    reports a pattern that matches no weight.
 
     Args:
         default: The optimizer of the weights that no pattern matches.
@@ -36,7 +37,7 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
     ```
     """
 
-    # The paths of weights that are frozen: a pattern may match these alone.
+    # Paths of frozen weights; a pattern may match only these.
     frozen = ()
 
     def __init__(
@@ -103,23 +104,40 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
         )
 
 
-def members(
+def leaf_optimizers(
     optimizer: keras.optimizers.Optimizer,
 ) -> list[keras.optimizers.Optimizer]:
-    """The optimizers that a `MultiOptimizer` is made of; else the one itself.
+    """The optimizers that update weights: several in a `MultiOptimizer`.
 
-    Those inside of the loss scaler that `mixed_float16` puts around them, and
-    of an average of weights.
+    Loss scalers and averages of weights around them are left out.
     """
-    *_, optimizer = layers_of(optimizer)
+    *_, optimizer = unwrap(optimizer)
     return getattr(optimizer, "optimizers", [optimizer])
 
 
-def layers_of(
+def unwrap(
     optimizer: keras.optimizers.Optimizer,
 ) -> list[keras.optimizers.Optimizer]:
-    """The optimizer, the one that it is around, and so on."""
+    """The optimizer, its inner optimizer, and so on inwards."""
     layers = [optimizer]
     while hasattr(layers[-1], "inner_optimizer"):
         layers.append(layers[-1].inner_optimizer)
     return layers
+
+
+def schedule_of(
+    optimizer: keras.optimizers.Optimizer,
+) -> keras.optimizers.schedules.LearningRateSchedule | None:
+    """A copy of the schedule of the optimizer's learning rate.
+
+    None for a constant rate, and for a schedule without a usable config.
+    """
+    # `learning_rate` is the rate of the next step, not the schedule.
+    with contextlib.suppress(NotImplementedError, TypeError, ValueError):
+        rate = optimizer.get_config()["learning_rate"]
+        schedule = keras.optimizers.schedules.deserialize(rate)
+        if isinstance(
+            schedule, keras.optimizers.schedules.LearningRateSchedule
+        ):
+            return schedule
+    return None

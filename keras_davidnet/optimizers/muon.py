@@ -8,10 +8,9 @@ from keras import ops
 
 from keras_davidnet._checks import (
     check_count,
-    check_momentum,
-    check_not_negative,
+    check_number,
     check_numbers,
-    plain,
+    to_python,
 )
 
 
@@ -85,10 +84,10 @@ class Muon(keras.optimizers.Optimizer):
         **kwargs: Any,
     ):
         if not callable(learning_rate):
-            learning_rate = check_not_negative("learning_rate", learning_rate)
+            learning_rate = check_number("learning_rate", learning_rate, ge=0)
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
-        self.momentum = check_momentum("momentum", momentum)
-        self.nesterov = plain(nesterov)
+        self.momentum = check_number("momentum", momentum, ge=0, le=1)
+        self.nesterov = to_python(nesterov)
         self.ns_steps = check_count("ns_steps", ns_steps)
         self.ns_coefficients = tuple(
             check_numbers("ns_coefficients", ns_coefficients)
@@ -98,7 +97,7 @@ class Muon(keras.optimizers.Optimizer):
                 "`ns_coefficients` must be three numbers. "
                 f"Received: ns_coefficients={ns_coefficients}"
             )
-        self.normalize_weights = plain(normalize_weights)
+        self.normalize_weights = to_python(normalize_weights)
 
     def build(self, variables):
         if self.built:

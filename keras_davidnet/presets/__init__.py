@@ -1,34 +1,34 @@
-"""Trained nets in the package: `names()` lists them, `load(name)` gives one."""
+"""Trained nets in the package: `list()` names them, `load(name)` gives one."""
 
+import builtins
 import hashlib
 import json
 import pathlib
-import tempfile
 
 import keras
 
 _FOLDER = pathlib.Path(__file__).parent
 
 
-def names() -> list[str]:
-    """The names of the trained nets, which are those of their recipes."""
+def list() -> builtins.list[str]:
+    """The names of the trained nets: recipe and data."""
     return sorted(path.stem for path in _FOLDER.glob("*.json"))
 
 
-def facts(name: str) -> dict:
+def info(name: str) -> dict:
     """How a net was trained and how good it is.
 
     Returns:
-        The command and seed of the run; its accuracy on CIFAR-10's 10,000 test
-        images in [0, 1], by views; the same of the file in float32; versions,
+        Recipe, command and seed of the run; its accuracy on the test images of
+        its data in [0, 1], by views; the same of the file in float32; versions,
         hardware and date; the file's SHA-256.
 
     Raises:
         ValueError: If there is no net of that name.
     """
-    if name not in names():
+    if name not in list():
         raise ValueError(
-            f"`name` must be that of a trained net, one of {names()}. "
+            f"`name` must be a trained net, one of {list()}. "
             f"Received: name={name!r}"
         )
     return json.loads((_FOLDER / f"{name}.json").read_text())
@@ -41,7 +41,7 @@ def load(name: str) -> keras.Model:
     returns logits.
 
     Args:
-        name: One of `names()`.
+        name: One of `list()`.
 
     Returns:
         The net in float32, not compiled.
@@ -52,28 +52,22 @@ def load(name: str) -> keras.Model:
     Example:
 
     ```python
-    model = recipes.load("airbench94_muon")
+    model = presets.load("airbench94_muon_cifar10")
     classes = model.predict(x_test).argmax(1)
     ```
     """
-    expected = facts(name)["sha256"]
-    # A file over 10 MB is stored in pieces.
-    pieces = sorted(_FOLDER.glob(f"{name}.keras*"))
-    content = b"".join(piece.read_bytes() for piece in pieces)
-    received = hashlib.sha256(content).hexdigest()
+    expected = info(name)["sha256"]
+    path = _FOLDER / f"{name}.keras"
+    received = hashlib.sha256(path.read_bytes()).hexdigest()
     if received != expected:
         raise ValueError(
-            "The file of a trained net is damaged; install the package anew. "
-            f"Expected: SHA-256 {expected}. Received: {received} "
-            f"({', '.join(map(str, pieces))})"
+            "The file of a trained net is damaged; install the package again. "
+            f"Expected: SHA-256 {expected}. Received: {received} ({path})"
         )
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder, f"{name}.keras")
-        path.write_bytes(content)
-        model = keras.saving.load_model(path, compile=False)
+    model = keras.saving.load_model(path, compile=False)
     if model.dtype_policy.name == "float32":
         return model
-    # What is larger is stored in float16.
+    # The larger nets are stored in float16.
     net = type(model).from_config({**model.get_config(), "dtype": "float32"})
     net.set_weights(model.get_weights())
     return net

@@ -3,19 +3,9 @@
 `load(name)` gives a net trained by one.
 """
 
-from keras_davidnet.datasets.cifar10 import CIFAR10_MEAN as CIFAR10_MEAN
-from keras_davidnet.datasets.cifar10 import CIFAR10_STD as CIFAR10_STD
-from keras_davidnet.models.airbench_optimizers import (
-    airbench_optimizer as airbench_optimizer,
-)
-from keras_davidnet.models.airbench_optimizers import (
-    airbench_sgd_optimizer as airbench_sgd_optimizer,
-)
-from keras_davidnet.models.bag_of_tricks import (
-    bag_of_tricks_optimizer as bag_of_tricks_optimizer,
-)
-from keras_davidnet.models.davidnet import (
-    davidnet_optimizer as davidnet_optimizer,
+from keras_davidnet.datasets.cifar10 import (
+    CIFAR10_MEAN as CIFAR10_MEAN,
+    CIFAR10_STD as CIFAR10_STD,
 )
 from keras_davidnet.presets import load as load
 from keras_davidnet.recipes.airbench import (
@@ -27,8 +17,7 @@ from keras_davidnet.recipes.airbench import (
 )
 from keras_davidnet.recipes.bag_of_tricks import BAG_OF_TRICKS
 from keras_davidnet.recipes.davidnet import DAVIDNET, DAVIDNET_TF
-from keras_davidnet.recipes.recipe import Recipe as Recipe
-from keras_davidnet.recipes.recipe import Result as Result
+from keras_davidnet.recipes.recipe import Recipe as Recipe, Result as Result
 
 _RECIPES = {
     recipe.name: recipe
@@ -54,7 +43,7 @@ def get(name: str) -> Recipe:
     """The recipe of that name.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is no such recipe.
 
     Example:
 

@@ -2,7 +2,7 @@
 
 from keras_davidnet.initializers import PyTorchUniform
 from keras_davidnet.models import Airbench
-from keras_davidnet.models.airbench_optimizers import (
+from keras_davidnet.optimizers import (
     airbench_optimizer,
     airbench_sgd_optimizer,
 )
@@ -29,7 +29,7 @@ AIRBENCH94_MUON = Recipe(
         Result(
             accuracy=0.9413,
             runs=8,
-            plain_accuracy=0.9327,
+            one_view_accuracy=0.9327,
             std=0.0018,
             seconds=1359,
             hardware="two cores of an AMD EPYC, float32",
@@ -38,7 +38,7 @@ AIRBENCH94_MUON = Recipe(
         Result(
             accuracy=0.9398,
             runs=5,
-            plain_accuracy=0.9317,
+            one_view_accuracy=0.9317,
             std=0.0012,
             seconds=20,
             hardware="one H200, float32",
@@ -47,24 +47,24 @@ AIRBENCH94_MUON = Recipe(
     ),
 )
 
-# Ours, for CPUs that compute in bfloat16.  The numbers are those of
-# https://github.com/hiverge/cifar10-speedrun where they differ from
-# airbench94_muon's; that 28 pixels come first is from
-# https://github.com/fulcrumresearch/cifar-10-speedrun.  The epochs, and how
-# many of them have 28 pixels, are our own: docs/results/cpu94.md.
+# This package's own, for CPUs that compute in bfloat16.  Where its numbers
+# differ from airbench94_muon's, they are from
+# https://github.com/hiverge/cifar10-speedrun; to begin with 28 pixels is from
+# https://github.com/fulcrumresearch/cifar-10-speedrun.  The numbers of epochs
+# are explained in docs/results/cpu94.md.
 CPU94 = AIRBENCH94_MUON.replace(
     name="cpu94",
     dtype="mixed_bfloat16",
     batch_size=1536,
     epochs=9,
-    training_sizes={0: 28, 2 / 3: 32},
+    image_sizes={0: 28, 2 / 3: 32},
     group_activation="silu",
     momentum=0.5566,
     label_smoothing=0.09,
-    filters_rate=0.205,
+    filters_learning_rate=0.205,
     filters_momentum=0.655,
-    bias_rate=0.0573,
-    head_rate=0.5415,
+    bias_learning_rate=0.0573,
+    head_learning_rate=0.5415,
     sgd_momentum=0.825,
     weight_decay=1.0418e-6,
     whitening_epochs=0.2,
@@ -73,7 +73,7 @@ CPU94 = AIRBENCH94_MUON.replace(
         Result(
             accuracy=0.9416,
             runs=8,
-            plain_accuracy=0.9330,
+            one_view_accuracy=0.9330,
             std=0.0011,
             seconds=810,
             hardware="two cores of an AMD EPYC, bfloat16",
@@ -82,7 +82,7 @@ CPU94 = AIRBENCH94_MUON.replace(
     ),
 )
 
-# The net of the three that have no Muon.
+# Arguments of the net of the three recipes without Muon.
 _NET = {
     "logit_scale": 1 / 9,
     "whitening_bias_initializer": "zeros",
@@ -109,7 +109,7 @@ AIRBENCH94 = Recipe(
         Result(
             accuracy=0.9404,
             runs=8,
-            plain_accuracy=0.9328,
+            one_view_accuracy=0.9328,
             std=0.0013,
             seconds=1034,
             hardware="two cores of an AMD EPYC, bfloat16",
@@ -118,7 +118,7 @@ AIRBENCH94 = Recipe(
         Result(
             accuracy=0.9397,
             runs=4,
-            plain_accuracy=0.933,
+            one_view_accuracy=0.933,
             std=0.0013,
             hardware="one H200, float32",
             source="docs/results/gpu-h200.md",
@@ -146,7 +146,7 @@ AIRBENCH95 = Recipe(
         Result(
             accuracy=0.9509,
             runs=1,
-            plain_accuracy=0.9459,
+            one_view_accuracy=0.9459,
             hardware="two cores of an AMD EPYC, bfloat16",
             source="docs/results/airbench95.md",
         ),

@@ -1,7 +1,7 @@
 """The recipe of Page's bag of tricks."""
 
 from keras_davidnet.models import WhitenedDavidNet
-from keras_davidnet.models.bag_of_tricks import bag_of_tricks_optimizer
+from keras_davidnet.optimizers import bag_of_tricks_optimizer
 from keras_davidnet.recipes.recipe import Recipe, Result
 
 # David Page's `new_dawn.py` of 2019.
@@ -24,7 +24,7 @@ BAG_OF_TRICKS = Recipe(
         Result(
             accuracy=0.9409,
             runs=3,
-            plain_accuracy=0.9379,
+            one_view_accuracy=0.9379,
             std=0.001,
             seconds=1800,
             hardware="two cores of an Intel Xeon, bfloat16",
@@ -33,7 +33,7 @@ BAG_OF_TRICKS = Recipe(
         Result(
             accuracy=0.9413,
             runs=2,
-            plain_accuracy=0.9378,
+            one_view_accuracy=0.9378,
             std=0.0025,
             hardware="one H200, float32",
             source="docs/results/gpu-h200.md",

@@ -1,7 +1,7 @@
 """The recipes of DavidNet."""
 
 from keras_davidnet.models import DavidNet
-from keras_davidnet.models.davidnet import davidnet_optimizer
+from keras_davidnet.optimizers import davidnet_optimizer
 from keras_davidnet.recipes.recipe import Recipe, Result
 
 # David Page's entry for DAWNBench, `dawn.py` of 2018: cutout, no dropout.
@@ -39,7 +39,7 @@ DAVIDNET = Recipe(
     ),
 )
 
-# The walkthrough's in TensorFlow: dropout, no cutout; the defaults of DavidNet.
+# The TensorFlow walkthrough's: DavidNet's defaults, dropout and no cutout.
 DAVIDNET_TF = Recipe(
     "davidnet_tf",
     DavidNet,

@@ -1,4 +1,4 @@
-"""A recipe: what decides a run, and what runs of it gave."""
+"""A recipe: all that decides a run, and the results of its runs."""
 
 import dataclasses
 import inspect
@@ -8,34 +8,35 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_davidnet._checks import argument_names, check_fraction
+from keras_davidnet._checks import check_number
 from keras_davidnet.callbacks import ProgressiveResizing
 from keras_davidnet.datasets import Batches, make_dataset
 from keras_davidnet.models import ImageClassifier
-from keras_davidnet.models.whitened import Whitened
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What runs of a recipe gave on CIFAR-10's test images.
+    """Accuracy of a recipe's runs on test images.
 
     Args:
         accuracy: Mean over the runs, in [0, 1], with the recipe's views.
         runs: Number of runs, None where the source does not say.
         source: Where it is reported: a link, or a page of the docs.
-        plain_accuracy: The same without views.
+        one_view_accuracy: Mean accuracy without test-time augmentation.
         std: Standard deviation of `accuracy` over the runs.
         seconds: Duration of the training of one run.
         hardware: What it ran on.
+        dataset: Name of the data.
     """
 
     accuracy: float
     runs: int | None
     source: str
-    plain_accuracy: float | None = None
+    one_view_accuracy: float | None = None
     std: float | None = None
     seconds: float | None = None
     hardware: str | None = None
+    dataset: str = "CIFAR-10"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,25 +48,25 @@ class Recipe:
     them.
 
     Args:
-        name: What `recipes.get` calls it.
+        name: Its name in `recipes.get`.
         net: Class of the net.
-        make_optimizer: Function of `steps_per_epoch` and `epochs`, and of
-            `batch_size` if its rates depend on that.
+        make_optimizer: Function of `steps_per_epoch`, `epochs` and
+            `batch_size`, such as `optimizers.davidnet_optimizer`.
         batch_size: Number of images per batch.
-        epochs: Number of epochs; 9.9 end within the tenth.
+        epochs: Number of epochs; 9.9 stops within the tenth.
         net_arguments: Arguments of `net`.
         optimizer_arguments: Arguments of `make_optimizer`.
         alternating_flip: Whether images are mirrored in every other epoch, as
             `datasets.EpochPlan` explains.
-        training_sizes: Height and width that `fit` scales the training images
+        image_sizes: Height and width that `fit` scales the training images
             to, by the part of the run after which it begins: `{0: 24, 0.75:
             32}` are 24 pixels in three quarters of the epochs.  None for the
             images as they are.
-        published: What its source reports.
-        measured: What this package measured.
+        published: The result that its source reports.
+        measured: The results that this package measured.
 
     Raises:
-        TypeError: If `training_sizes` is not a mapping.
+        TypeError: If `image_sizes` is not a mapping.
         ValueError: If one of its keys is not in `[0, 1)`.
 
     Example:
@@ -79,7 +80,7 @@ class Recipe:
 
     ```python
     model = recipe.model()
-    model.adapt(x_train[:5000])  # model.adapts_on
+    model.adapt(x_train)
     train_ds = recipe.dataset(x_train, y_train, seed=0)
     model.compile(recipe.optimizer(steps_per_epoch=len(train_ds)))
     model.fit(train_ds, epochs=recipe.epochs, callbacks=recipe.callbacks())
@@ -96,20 +97,19 @@ class Recipe:
         default_factory=dict
     )
     alternating_flip: bool = False
-    training_sizes: Mapping[float, int] | None = None
+    image_sizes: Mapping[float, int] | None = None
     published: Result | None = None
     measured: tuple[Result, ...] = ()
 
     def __post_init__(self):
-        sizes = self.training_sizes
+        sizes = self.image_sizes
         if sizes is not None and not isinstance(sizes, Mapping):
             raise TypeError(
-                "`training_sizes` must map parts of the run to sizes, as "
-                "{0: 24, 0.75: 32} does. "
-                f"Received: training_sizes={sizes!r}"
+                "`image_sizes` must map parts of the run to sizes, as "
+                f"{{0: 24, 0.75: 32}} does. Received: image_sizes={sizes!r}"
             )
         for begin in sizes or ():
-            check_fraction("training_sizes", begin)
+            check_number("image_sizes", begin, ge=0, lt=1)
 
     def model(self) -> ImageClassifier:
         """A new net."""
@@ -117,11 +117,11 @@ class Recipe:
 
     def optimizer(self, steps_per_epoch: int) -> keras.optimizers.Optimizer:
         """A new optimizer, whose rate ends after the recipe's epochs."""
-        arguments = dict(self.optimizer_arguments)
-        if "batch_size" in self._optimizer_names():
-            arguments["batch_size"] = self.batch_size
         return self.make_optimizer(
-            steps_per_epoch=steps_per_epoch, epochs=self.epochs, **arguments
+            steps_per_epoch=steps_per_epoch,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            **self.optimizer_arguments,
         )
 
     def dataset(
@@ -144,14 +144,14 @@ class Recipe:
         )
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
-        """New callbacks, those that the recipe needs."""
-        if not self.training_sizes:
+        """New callbacks that the recipe needs."""
+        if not self.image_sizes:
             return []
-        # A size begins with the epoch that it falls into; the last size that
-        # does, where a run is too short for all.
+        # Rounded down to whole epochs; if two sizes share an epoch, the later
+        # one wins.
         sizes = {
             int(round(begin * self.epochs, 6)): size
-            for begin, size in sorted(self.training_sizes.items())
+            for begin, size in sorted(self.image_sizes.items())
         }
         return [ProgressiveResizing(sizes)]
 
@@ -165,7 +165,7 @@ class Recipe:
         seed: int | None = None,
         **fit_arguments: Any,
     ) -> ImageClassifier:
-        """Does the run, and returns the trained net.
+        """Trains a new net, and returns it.
 
         Validation after each epoch sees each image once, which is cheaper;
         the net that is returned averages the recipe's views.
@@ -199,12 +199,9 @@ class Recipe:
             keras.utils.set_random_seed(seed)
         dataset = self.dataset(x, y, seed)
         if isinstance(validation_data, tuple | list):
-            validation_data = make_dataset(
-                *validation_data[:2], batch_size=self.batch_size
-            )
+            fit_arguments.setdefault("validation_batch_size", self.batch_size)
         model = self.model()
-        if isinstance(model, Whitened):
-            model.adapt(x[: model.adapts_on])
+        model.adapt(x)
         model.compile(self.optimizer(len(dataset)))
         views, model.views = model.views, None
         model.fit(
@@ -232,12 +229,14 @@ class Recipe:
         Example:
 
         ```python
-        recipes.get("davidnet").replace(width=16, epochs=5, peak=0.6)
+        recipe = recipes.get("davidnet")
+        recipe.replace(width=16, epochs=5, peak_learning_rate=0.6)
         ```
         """
         fields = {field.name for field in dataclasses.fields(self)}
-        net = argument_names(self.net) - {"self", "args", "kwargs"}
-        optimizer = self._optimizer_names() - {"steps_per_epoch"}
+        net = _argument_names(self.net) - {"self", "args", "kwargs"}
+        optimizer = set(inspect.signature(self.make_optimizer).parameters)
+        optimizer -= {"steps_per_epoch"}
         new = {
             "net_arguments": dict(self.net_arguments),
             "optimizer_arguments": dict(self.optimizer_arguments),
@@ -255,8 +254,14 @@ class Recipe:
                     f"The recipe {self.name!r} has no part of that name, only "
                     f"{known}. Received: {name}={value!r}"
                 )
-        # They are of the recipe as it was.
+        # `measured` is about the recipe as it was.
         return dataclasses.replace(self, **{"measured": (), **new})
 
-    def _optimizer_names(self):
-        return set(inspect.signature(self.make_optimizer).parameters)
+
+def _argument_names(cls: type) -> set[str]:
+    """Arguments of the constructors of a class and its bases."""
+    return {
+        name
+        for base in cls.__mro__
+        for name in inspect.signature(base.__init__).parameters
+    }

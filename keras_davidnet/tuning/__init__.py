@@ -5,7 +5,5 @@ Needs the extra `tuner`, so `import keras_davidnet` does not import it.
 
 from keras_davidnet.tuning.hypermodel import (
     DavidNetHyperModel as DavidNetHyperModel,
-)
-from keras_davidnet.tuning.hypermodel import (
     RecipeHyperModel as RecipeHyperModel,
 )

@@ -14,10 +14,10 @@ from keras_tuner.errors import (
 from keras_davidnet.callbacks import Resume
 
 
-def ends_search(function):
-    """The function, whose complaints about its arguments end a search.
+def fatal_on_error(function):
+    """Ends the search on a ValueError or TypeError of a hypermodel's method.
 
-    Another error ends it only if no trial is left, and none went well.
+    Another error ends it if it leaves a search without one good trial.
     """
 
     @functools.wraps(function)
@@ -31,7 +31,7 @@ def ends_search(function):
         except TypeError as error:
             raise FatalTypeError(str(error)) from error
         except Exception as error:
-            if _was_last_hope(kwargs.get("callbacks") or ()):
+            if _all_trials_failed(kwargs.get("callbacks") or ()):
                 raise FatalRuntimeError(
                     f"All trials of the search failed, the last one: {error}"
                 ) from error
@@ -40,7 +40,7 @@ def ends_search(function):
     return wrapper
 
 
-def _was_last_hope(callbacks):
+def _all_trials_failed(callbacks):
     for callback in callbacks:
         # KerasTuner's own callback; a worker's oracle is in another process.
         oracle: Any = getattr(getattr(callback, "tuner", None), "oracle", None)
@@ -75,11 +75,10 @@ def check_arguments(y, shuffle, sample_weight, callbacks):
 
 
 def check_objective(model, batch, validation_data, callbacks):
-    # KerasTuner misses it only after the training, takes that for a failure of
-    # the trial and begins the next. Its callback for the best weights knows it
-    # before.
+    # KerasTuner looks for it after the training only, and takes its absence for
+    # a failed trial. Its callback for the best weights has it before.
     x, y = (array[:1] for array in batch)
-    logs = model.compute_metrics(x, y, model(x)).keys()
+    logs = set(_names(model.compute_metrics(x, y, model(x))))
     if validation_data is not None:
         logs |= {f"val_{name}" for name in logs}
     for callback in callbacks:
@@ -92,3 +91,12 @@ def check_objective(model, batch, validation_data, callbacks):
                 "reports; those of validation need `validation_data`. "
                 f"Received: objective={objective}"
             )
+
+
+def _names(logs):
+    # A tuner's `loss` or `optimizer` alone nests the metrics of the model.
+    for name, value in logs.items():
+        if isinstance(value, dict):
+            yield from _names(value)
+        else:
+            yield name

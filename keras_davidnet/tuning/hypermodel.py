@@ -1,7 +1,7 @@
 """The hypermodels."""
 
+import functools
 import math
-import types
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,14 +10,13 @@ import keras_tuner
 import numpy as np
 
 from keras_davidnet import recipes
-from keras_davidnet._checks import check_fraction
+from keras_davidnet._checks import check_number
 from keras_davidnet.callbacks import DecoupledWeightDecay
 from keras_davidnet.models import ImageClassifier
-from keras_davidnet.models.whitened import Whitened
 from keras_davidnet.tuning.errors import (
     check_arguments,
     check_objective,
-    ends_search,
+    fatal_on_error,
 )
 from keras_davidnet.tuning.search_space import Argument, default_of
 
@@ -28,18 +27,18 @@ class RecipeHyperModel(keras_tuner.HyperModel):
     Each argument of the recipe is given in one of three forms:
 
     - a list: the values to choose from, `width=[16, 32, 64]`;
-    - a tuple: a range `(min, max)`, both included, `peak=(0.1, 1.0)`; of
+    - a tuple: a range `(min, max)`, both included, `width=(16, 64)`; of
       integers if both are and the argument's default is not a float;
     - a single value, which fixes it: `epochs=10`.
 
     An argument whose default is a sequence, such as `widths`, has no ranges: a
     list of sequences holds choices, anything else is a single value.  Ranges of
-    `width`, `batch_size`, `peak`, and of what ends in `rate`, `decay` or
+    `width`, `batch_size`, and of arguments that end in `rate`, `decay` or
     `scale`, are sampled by their logarithm.
 
-    The space and the values of every trial go by the names of the arguments.
-    Choices that are not all integers, all floats or all strings go by their
-    text, such as `"(64, 256, 256)"`.
+    Hyperparameters are named like the arguments.  Choices that are not all
+    integers, all floats or all strings are given as text, such as
+    `"(64, 256, 256)"`.
 
     Args:
         recipe: The recipe or its name.
@@ -59,7 +58,7 @@ class RecipeHyperModel(keras_tuner.HyperModel):
     hypermodel = RecipeHyperModel(
         "airbench94_muon",
         widths=[(32, 128, 128), (64, 256, 256)],
-        filters_rate=(0.1, 0.5),
+        filters_learning_rate=(0.1, 0.5),
     )
     tuner = keras_tuner.RandomSearch(hypermodel, "val_accuracy", max_trials=20)
     tuner.search(x_train, y_train, validation_data=(x_valid, y_valid))
@@ -79,30 +78,25 @@ class RecipeHyperModel(keras_tuner.HyperModel):
                 recipe.replace(**{name: value}).optimizer(steps_per_epoch=1)
             self._arguments.append(argument)
 
+    @fatal_on_error
     def build(self, hp: keras_tuner.HyperParameters) -> ImageClassifier:
         """The trial's net, compiled with its optimizer and the net's loss."""
-        # All are declared here, those of `fit` too: KerasTuner learns the
-        # space from `build` before the first trial.
+        # This declares the arguments of `fit` too: KerasTuner learns the space
+        # from `build`, before the first trial.
         trial = self._trial(hp)
-
-        def default_optimizer(
+        model = trial.model()
+        # The number of steps is known when the trial is fitted.
+        model.default_optimizer = functools.partial(
+            trial.make_optimizer,
             steps_per_epoch=1,
             epochs=trial.epochs,
             batch_size=trial.batch_size,
-        ):
-            length = trial.replace(epochs=epochs, batch_size=batch_size)
-            return length.optimizer(steps_per_epoch)
-
-        model = trial.model()
-        model.default_optimizer = default_optimizer
-        # The tuner compiles it anew for `optimizer`, `loss` and `metrics`.
-        model.compile = types.MethodType(
-            ends_search(type(model).compile), model
+            **trial.optimizer_arguments,
         )
         model.compile()
         return model
 
-    @ends_search
+    @fatal_on_error
     def fit(
         self,
         hp: keras_tuner.HyperParameters,
@@ -123,7 +117,7 @@ class RecipeHyperModel(keras_tuner.HyperModel):
 
         Args:
             hp: The trial's values.
-            model: The net that `build` gave.
+            model: The net from `build`.
             x: Raw images, `(n, height, width, channels)`.
             y: Labels, `(n,)` or `(n, 1)`.
             batch_size, epochs: In place of the trial's own.
@@ -143,7 +137,7 @@ class RecipeHyperModel(keras_tuner.HyperModel):
         check_arguments(y, shuffle, sample_weight, callbacks)
         assert y is not None  # it has raised
         if validation_split and validation_data is None:
-            check_fraction("validation_split", validation_split)
+            check_number("validation_split", validation_split, ge=0, lt=1)
             # The last ones, as Keras does.
             size = math.floor(len(x) * (1 - validation_split))
             validation_data = x[size:], y[size:]
@@ -154,8 +148,7 @@ class RecipeHyperModel(keras_tuner.HyperModel):
             epochs=epochs or trial.epochs,
         )
         dataset = trial.dataset(x, y)
-        if isinstance(model, Whitened):
-            model.adapt(x[: model.adapts_on])
+        model.adapt(x)
         check_objective(model, dataset[0], validation_data, callbacks)
         return model.fit(
             dataset,
@@ -174,22 +167,22 @@ class DavidNetHyperModel(RecipeHyperModel):
     """Runs of DavidNet for KerasTuner to search among.
 
     Args:
-        width, dropout, label_smoothing, augmentation: Those of `DavidNet`, in
+        width, dropout, label_smoothing, augmentation: As for `DavidNet`, in
             the forms of `RecipeHyperModel`, as all but `**kwargs`.
-        peak, warmup: Those of `recipes.davidnet_optimizer`.
+        peak_learning_rate, warmup: As for `optimizers.davidnet_optimizer`.
         decay: `"coupled"`, through the optimizer, or `"decoupled"`, through
             `DecoupledWeightDecay`.
         weight_decay: Strength of the coupled decay.  The decoupled one is ten
             times it, `weight_decay / (1 - momentum)`, which decays about as
             much.
-        batch_size, epochs: Those of the recipe.
+        batch_size, epochs: As for `Recipe`.
         **kwargs: Arguments of `DavidNet`, the same in all trials:
             `num_classes`, `input_shape`, `mean`, `std`, `dtype`, ...
 
     Example:
 
     ```python
-    DavidNetHyperModel(peak=(0.1, 1.0), width=32, epochs=10)
+    DavidNetHyperModel(peak_learning_rate=(0.1, 1.0), width=32, epochs=10)
     ```
     """
 
@@ -197,7 +190,7 @@ class DavidNetHyperModel(RecipeHyperModel):
         self,
         *,
         width: int | Sequence[int] = [16, 32, 64],
-        peak: float | Sequence[float] = (0.1, 1.0),
+        peak_learning_rate: float | Sequence[float] = (0.1, 1.0),
         warmup: float | Sequence[float] = (0.1, 0.4),
         decay: str | Sequence[str] = ["coupled", "decoupled"],
         weight_decay: float | Sequence[float] = (5e-5, 5e-3),
@@ -215,7 +208,7 @@ class DavidNetHyperModel(RecipeHyperModel):
         super().__init__(
             recipes.get("davidnet_tf").replace(net_arguments=kwargs),
             width=width,
-            peak=peak,
+            peak_learning_rate=peak_learning_rate,
             warmup=warmup,
             weight_decay=weight_decay,
             dropout=dropout,
@@ -238,7 +231,7 @@ class DavidNetHyperModel(RecipeHyperModel):
 
     def fit(self, hp, model, *args, callbacks=(), **kwargs):
         if self._decay.declare(hp) == "decoupled":
-            # Takes the place of the optimizer's own, whose momentum is 0.9.
+            # It replaces the optimizer's own decay; the momentum is 0.9.
             decay = DecoupledWeightDecay(10 * hp.get("weight_decay"))
             callbacks = [*callbacks, decay]
         return super().fit(hp, model, *args, callbacks=callbacks, **kwargs)

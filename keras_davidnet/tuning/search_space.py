@@ -1,27 +1,33 @@
 """The arguments of a recipe, and the forms in which their values are given."""
 
+import functools
 import inspect
 import re
 from typing import Any
 
-from keras_davidnet._checks import check_count, check_fraction, is_number, plain
+from keras_davidnet._checks import (
+    check_count,
+    check_number,
+    is_number,
+    to_python,
+)
 from keras_davidnet.layers.augmentation import get_augmentation
 from keras_davidnet.recipes import Recipe
 
-# What counts for these is the ratio of two values, not their difference.
-_LOGARITHMIC = re.compile("width|batch_size|peak|.*(rate|decay|scale)")
-# Of nets, which take long to make; optimizers check their own arguments.
+# Arguments whose ranges are sampled by their logarithm.
+_LOGARITHMIC = re.compile("width|batch_size|.*(rate|decay|scale)")
+# Arguments of nets, which take long to make; a search tries optimizers at once.
 _CHECKS = {
     "width": check_count,
-    "dropout": check_fraction,
-    "label_smoothing": check_fraction,
+    "dropout": functools.partial(check_number, ge=0, lt=1),
+    "label_smoothing": functools.partial(check_number, ge=0, lt=1),
     "augmentation": lambda name, value: get_augmentation(value, 3, None),
     "batch_size": check_count,
 }
 
 
 def default_of(recipe: Recipe, name: str) -> Any:
-    """What the recipe has for an argument; None if that is not known."""
+    """The recipe's value of an argument; None if it has none."""
     defaults = {
         key: parameter.default
         for function in (recipe.make_optimizer, recipe.net)
@@ -31,12 +37,12 @@ def default_of(recipe: Recipe, name: str) -> Any:
 
 
 class Argument:
-    """An argument and what a search may give it.
+    """An argument and its values in a search.
 
     Args:
-        name: Of the argument and of the hyperparameter.
+        name: Name of the argument and of the hyperparameter.
         given: Choices, a range or a single value, as `RecipeHyperModel` says.
-        default: What the argument is otherwise.
+        default: The recipe's own value.
 
     Attributes:
         values: The choices, the ends of the range, or the single value.
@@ -47,7 +53,7 @@ class Argument:
 
     def __init__(self, name: str, given: Any, default: Any = None):
         self.name = name
-        given = plain(given)
+        given = to_python(given)
         sequence = isinstance(default, list | tuple)
         self._range = isinstance(given, tuple) and not sequence
         self._choices = isinstance(given, list) and (

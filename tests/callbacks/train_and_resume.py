@@ -31,7 +31,7 @@ def main(state, result):
         ]
     )
     model.compile(
-        keras_davidnet.recipes.davidnet_optimizer(
+        keras_davidnet.optimizers.davidnet_optimizer(
             len(images) // BATCH_SIZE, EPOCHS
         ),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),

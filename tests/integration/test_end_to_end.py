@@ -21,7 +21,7 @@ from keras_davidnet import (
     RandomPadCrop,
     ResBlock,
     datasets,
-    recipes,
+    optimizers,
 )
 
 
@@ -49,7 +49,7 @@ def net():
             ]
         ),
     )
-    model.compile(recipes.davidnet_optimizer(8, epochs=10))
+    model.compile(optimizers.davidnet_optimizer(8, epochs=10))
     return model
 
 
@@ -205,7 +205,7 @@ def test_a_seed_gives_the_same_bits(rng):
     for _ in range(2):
         keras.utils.set_random_seed(1)
         model = DavidNet(width=16)
-        model.compile(recipes.davidnet_optimizer(2, epochs=2))
+        model.compile(optimizers.davidnet_optimizer(2, epochs=2))
         model.fit(images, labels, batch_size=512, epochs=2, verbose=0)
         runs.append(model.get_weights())
     for one, other in zip(*runs, strict=True):

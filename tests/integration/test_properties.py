@@ -9,8 +9,11 @@ import pytest
 from keras_davidnet import ConvBN, DavidNet, PiecewiseLinear, ResBlock
 
 hypothesis = pytest.importorskip("hypothesis", reason="the extra `test`")
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+from hypothesis import (  # noqa: E402
+    given,
+    settings,
+    strategies as st,  # noqa: E402
+)
 
 quick = settings(deadline=None, derandomize=True, max_examples=15)
 

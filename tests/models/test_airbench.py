@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import filters_first, filters_last, floats, restored
 
-from keras_davidnet import Airbench, recipes
+from keras_davidnet import Airbench, optimizers, recipes
 
 torch = pytest.importorskip("torch", reason="PyTorch is what we compare with")
 from plain import pytorch_airbench  # noqa: E402
@@ -200,7 +200,7 @@ def test_adapting_is_on_the_normalised_images(rng):
 
 
 def optimizer(name="airbench94_muon"):
-    return recipes.airbench_optimizer(
+    return optimizers.airbench_optimizer(
         STEPS_PER_EPOCH,
         EPOCHS,
         BATCH,
@@ -229,10 +229,10 @@ def whitened_nets(rng, **arguments):
 
 # Of Hiverge's program, for the loss summed over the batch.
 HIVERGE = {
-    "filters_rate": 0.205,
+    "filters_learning_rate": 0.205,
     "filters_momentum": 0.655,
-    "bias_rate": 0.0573,
-    "head_rate": 0.5415,
+    "bias_learning_rate": 0.0573,
+    "head_learning_rate": 0.5415,
     "sgd_momentum": 0.825,
     "weight_decay": 1.0418e-6,
     "label_smoothing": 0.09,
@@ -317,7 +317,7 @@ def test_twenty_steps_with_lookahead(rng, name, summed):
         given = recipes.get(name).optimizer_arguments
         epochs = steps / STEPS_PER_EPOCH
         ours.compile(
-            recipes.airbench_sgd_optimizer(
+            optimizers.airbench_sgd_optimizer(
                 STEPS_PER_EPOCH, epochs, BATCH, **given
             )
         )
@@ -359,7 +359,7 @@ def test_the_whitenings_bias_comes_to_rest(rng):
 
 def test_the_recipes_numbers():
     model = Airbench()
-    grouped = recipes.airbench_optimizer()
+    grouped = optimizers.airbench_optimizer()
     grouped.build(model.trainable_variables)
     # The biases of six normalizations, one whitening and one head; the rate at
     # the first step, for the mean loss, and the step at which it reaches 0.
@@ -402,7 +402,7 @@ def test_the_recipes_numbers():
 
 
 def test_the_rates_end_within_an_epoch():
-    grouped = recipes.airbench_optimizer(
+    grouped = optimizers.airbench_optimizer(
         10, 2.55, 16, filters_momentum=0.7, whitening_epochs=3
     )
     for inner in grouped.optimizers:
@@ -421,7 +421,7 @@ def test_a_step_in_16_bits_is_finite(rng, dtype):
     images, labels = pixels(rng, 16, 17, 19), rng.integers(0, 10, 16)
     model.adapt(images)
     kernel = numbers_in(model)["whiten/kernel"]
-    model.compile(recipes.airbench_optimizer(1, 1, 16))
+    model.compile(optimizers.airbench_optimizer(1, 1, 16))
     before = numbers_in(model)
     logs = model.fit(images, labels, batch_size=16, verbose=0).history
     assert np.isfinite(logs["loss"]).all()

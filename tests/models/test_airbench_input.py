@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_davidnet import Airbench, Muon, recipes
+from keras_davidnet import Airbench, Muon, optimizers
 
 SHAPE = (9, 9, 3)
 
@@ -87,7 +87,7 @@ CALLS = {
 )
 def test_a_net_never_adapted_is_not_trained(images, tmp_path, saved, call):
     model = net()
-    model.compile(recipes.airbench_optimizer(1, 1, 8))
+    model.compile(optimizers.airbench_optimizer(1, 1, 8))
     if saved:
         model.save(tmp_path / "net.keras")
         model = keras.saving.load_model(tmp_path / "net.keras")
@@ -159,4 +159,6 @@ def test_bad_arguments(arguments, error, message):
 )
 def test_bad_arguments_of_the_recipe(arguments):
     ((name, value),) = arguments.items()
-    refused(lambda: recipes.airbench_optimizer(**arguments), f"{name}={value}")
+    refused(
+        lambda: optimizers.airbench_optimizer(**arguments), f"{name}={value}"
+    )

@@ -12,7 +12,7 @@ from keras_davidnet import (
     PiecewiseLinear,
     Resume,
     WhitenedDavidNet,
-    recipes,
+    optimizers,
 )
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), "uint8")
@@ -167,7 +167,7 @@ def test_another_rate_given_later_is_the_users():
 )
 def test_a_rate_that_ends_elsewhere_warns_once(epochs, effect):
     model = net()
-    model.compile(recipes.davidnet_optimizer(STEPS, epochs))
+    model.compile(optimizers.davidnet_optimizer(STEPS, epochs))
     with pytest.warns(UserWarning, match=f"fit.. ends at step 12.*{effect}"):
         rates(model, 4)
     with warnings.catch_warnings():

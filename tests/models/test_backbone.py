@@ -11,6 +11,7 @@ from keras_davidnet import (
     PyTorchSGD,
     RandomPadCrop,
     ResBlock,
+    optimizers,
     recipes,
 )
 
@@ -34,7 +35,7 @@ def trained(batch):
         augmentation=RandomPadCrop(4),
         dropout=0.5,
     )
-    model.compile(recipes.davidnet_optimizer(3, epochs=2), jit_compile=XLA)
+    model.compile(optimizers.davidnet_optimizer(3, epochs=2), jit_compile=XLA)
     model.fit(*batch, batch_size=4, epochs=2, verbose=0)
     return model
 

@@ -12,10 +12,11 @@ from keras_davidnet import (
     GhostBlock,
     WhitenedDavidNet,
     WhiteningConv2D,
+    optimizers,
     recipes,
 )
 from keras_davidnet.datasets import make_dataset
-from keras_davidnet.optimizers.grouped import members
+from keras_davidnet.optimizers.grouped import leaf_optimizers
 
 torch = pytest.importorskip("torch", reason="PyTorch is what we compare with")
 from plain import pytorch_airbench, pytorch_bag_of_tricks  # noqa: E402
@@ -162,7 +163,9 @@ def test_twenty_steps_of_fit(rng):
         # Some classes can be told apart.
         images[labels < 3, :4] //= 2
         before = numbers_of(theirs)
-        ours.compile(recipes.bag_of_tricks_optimizer(STEPS_PER_EPOCH, EPOCHS))
+        ours.compile(
+            optimizers.bag_of_tricks_optimizer(STEPS_PER_EPOCH, EPOCHS)
+        )
         ours.fit(images, labels, batch_size=BATCH, shuffle=False, verbose=0)
         batches = zip(
             for_torch(images).split(BATCH),
@@ -185,7 +188,7 @@ def test_the_recipes_numbers():
     model = WhitenedDavidNet(width=1)
     grouped = recipes.get("bag_of_tricks").optimizer(steps_per_epoch=97)
     grouped.build(model.trainable_variables)
-    found = {o.name: o for o in members(grouped)}
+    found = {o.name: o for o in leaf_optimizers(grouped)}
     names = {
         name: [v.path.split("/", 1)[1] for v in o._trainable_variables]
         for name, o in found.items()
@@ -214,7 +217,7 @@ def test_the_recipes_numbers():
 
 @pytest.mark.parametrize("epochs, flat", [(1, 0.2), (5, 1), (20, 2), (80, 2)])
 def test_the_rate_follows_the_length(epochs, flat):
-    grouped = recipes.bag_of_tricks_optimizer(100, epochs)
+    grouped = optimizers.bag_of_tricks_optimizer(100, epochs)
     schedule = grouped.inner_optimizer.default._learning_rate
     steps = np.linspace(0, 100 * epochs - 1, 30).astype(int)
     np.testing.assert_allclose(
@@ -231,14 +234,14 @@ def test_the_rate_follows_the_length(epochs, flat):
     [
         {"epochs": 0},
         {"steps_per_epoch": 0},
-        {"peak": -1.0},
+        {"peak_learning_rate": -1.0},
         {"weight_decay": -1.0},
         {"bias_factor": 0},
     ],
 )
 def test_bad_arguments_of_the_optimizer(arguments):
     with pytest.raises(ValueError, match="Received"):
-        recipes.bag_of_tricks_optimizer(**arguments)
+        optimizers.bag_of_tricks_optimizer(**arguments)
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

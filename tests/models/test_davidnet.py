@@ -9,6 +9,7 @@ from keras_davidnet import (
     DavidNet,
     RandomHorizontalFlip,
     RandomPadCrop,
+    optimizers,
     recipes,
 )
 
@@ -188,7 +189,9 @@ def test_xla_gives_the_same_weights(batch):
         keras.utils.set_random_seed(0)
         # TensorFlow draws other numbers under XLA; here nothing is random.
         model = plain_net()
-        model.compile(recipes.davidnet_optimizer(4, 1), jit_compile=jit_compile)
+        model.compile(
+            optimizers.davidnet_optimizer(4, 1), jit_compile=jit_compile
+        )
         model.fit(images, labels, batch_size=2, shuffle=False, verbose=0)
         weights.append(model.get_weights())
     for one, other in zip(*weights, strict=True):
@@ -267,7 +270,7 @@ def test_backbone_under_a_new_head(batch):
 def test_training_goes_on_after_loading_as_if_never_stopped(batch, tmp_path):
     images, labels = batch
     model = plain_net()
-    model.compile(recipes.davidnet_optimizer(2, 2))
+    model.compile(optimizers.davidnet_optimizer(2, 2))
     split = pytest.warns(UserWarning, match="last knot is at step 4")
     with split:
         model.fit(images, labels, batch_size=4, shuffle=False, verbose=0)

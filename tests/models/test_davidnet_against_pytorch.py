@@ -6,7 +6,12 @@ import pytest
 from helpers import floats
 from plain.numpy_davidnet import sgd_step
 
-from keras_davidnet import DavidNet, PiecewiseLinear, PyTorchSGD, recipes
+from keras_davidnet import (
+    DavidNet,
+    PiecewiseLinear,
+    PyTorchSGD,
+    optimizers,
+)
 
 torch = pytest.importorskip("torch", reason="PyTorch is what we compare with")
 pytorch_davidnet = pytest.importorskip("plain.pytorch_davidnet")
@@ -191,9 +196,11 @@ def train_as_published(net, parts):
 @pytest.mark.slow
 def test_fifty_steps_of_fit(rng, train):
     with floats("float64"):
-        optimizer = recipes.davidnet_optimizer(10, epochs=5, peak=0.04)
-        weights, net, batches = fit_fifty_steps(rng, optimizer)
-        assert_equal(weights, train(net, batches), 1e-4)
+        optimizer = optimizers.davidnet_optimizer(
+            10, epochs=5, peak_learning_rate=0.04
+        )
+        ours, net, batches = fit_fifty_steps(rng, optimizer)
+        assert_equal(ours, train(net, batches), 1e-4)
 
 
 @pytest.mark.slow

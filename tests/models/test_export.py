@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from plain import numpy_davidnet as reference
 
-from keras_davidnet import DavidNet, RandomPadCrop, recipes
+from keras_davidnet import DavidNet, RandomPadCrop, optimizers, recipes
 
 BACKEND = keras.backend.backend()
 pytestmark = pytest.mark.extra
@@ -49,7 +49,7 @@ def net(request, images):
         **NETS[request.param],
     )
     # Without XLA, which is slow to compile.
-    optimizer = recipes.davidnet_optimizer(4, epochs=2)
+    optimizer = optimizers.davidnet_optimizer(4, epochs=2)
     model.compile(optimizer, jit_compile=BACKEND == "jax")
     model.fit(images, np.arange(7), batch_size=2, epochs=2, verbose=0)
     # Of the size that a trained net's logits have.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from plain import numpy_davidnet as reference
 
-from keras_davidnet import recipes
+from keras_davidnet import optimizers, recipes
 
 
 def rate(optimizer, step):
@@ -19,7 +19,7 @@ def rate(optimizer, step):
     [(24, 97, 5), (5, 97, 1), (10, 3, 2), (1, 100, 0.2), (3, 10, 0.6)],
 )
 def test_davidnet_rate(epochs, steps_per_epoch, peak_epoch):
-    optimizer = recipes.davidnet_optimizer(steps_per_epoch, epochs)
+    optimizer = optimizers.davidnet_optimizer(steps_per_epoch, epochs)
     last = epochs * steps_per_epoch
     top = peak_epoch * steps_per_epoch
     for step in range(0, last + 1, max(1, last // 50)):
@@ -31,7 +31,7 @@ def test_davidnet_rate(epochs, steps_per_epoch, peak_epoch):
 
 
 def test_warmup_moves_the_peak():
-    optimizer = recipes.davidnet_optimizer(10, epochs=6, warmup=0.45)
+    optimizer = optimizers.davidnet_optimizer(10, epochs=6, warmup=0.45)
     for step in range(61):
         np.testing.assert_allclose(
             rate(optimizer, step),
@@ -41,7 +41,7 @@ def test_warmup_moves_the_peak():
 
 
 def test_defaults_are_the_published_numbers():
-    optimizer = recipes.davidnet_optimizer()
+    optimizer = optimizers.davidnet_optimizer()
     assert rate(optimizer, 5 * 97) == np.float32(0.4)
     assert rate(optimizer, 24 * 97) == 0
     assert optimizer.momentum == 0.9
@@ -52,7 +52,7 @@ def test_defaults_are_the_published_numbers():
 @pytest.mark.parametrize(
     "epochs, sizes", [(4, [9, 12, 12, 16]), (2, [12, 16]), (1, [16])]
 )
-def test_training_sizes_follow_the_length(rng, epochs, sizes):
+def test_image_sizes_follow_the_length(rng, epochs, sizes):
     class Sizes(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             seen.append(self.model.training_size)
@@ -63,7 +63,7 @@ def test_training_sizes_follow_the_length(rng, epochs, sizes):
         input_shape=(16, 16, 3),
         batch_size=8,
         epochs=epochs,
-        training_sizes={0.75: 16, 0: 9, 0.4: 12},
+        image_sizes={0.75: 16, 0: 9, 0.4: 12},
     )
     images = rng.integers(0, 256, (8, 16, 16, 3), "uint8")
     recipe.fit(images, np.arange(8), callbacks=[Sizes()], verbose=0)
@@ -73,9 +73,9 @@ def test_training_sizes_follow_the_length(rng, epochs, sizes):
 @pytest.mark.parametrize(
     "sizes, error", [(24, TypeError), ({1: 32}, ValueError)]
 )
-def test_bad_training_sizes(sizes, error):
-    with pytest.raises(error, match="training_sizes.*Received"):
-        recipes.get("davidnet").replace(training_sizes=sizes)
+def test_bad_image_sizes(sizes, error):
+    with pytest.raises(error, match="image_sizes.*Received"):
+        recipes.get("davidnet").replace(image_sizes=sizes)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_measured_is_what_the_runs_gave(recipe, measured):
     assert round(float(np.mean(accuracy)), 4) == measured.accuracy
     if measured.std is not None:
         assert round(float(np.std(accuracy, ddof=1)), 4) == measured.std
-    if measured.plain_accuracy is not None:
-        assert round(float(np.mean(plain)), 4) == measured.plain_accuracy
+    if measured.one_view_accuracy is not None:
+        assert round(float(np.mean(plain)), 4) == measured.one_view_accuracy
     if measured.seconds is not None:
         # Of a run that had the machine nearly to itself.
         seconds = [round(run["seconds"]["training"]) for run in runs]
@@ -117,7 +117,9 @@ def test_equals_the_summed_loss_of_the_published_code(rng):
         [keras.Input((5,)), keras.layers.Dense(1, use_bias=False)]
     )
     w, v = model.get_weights()[0].astype("float64"), 0
-    optimizer = recipes.davidnet_optimizer(steps // 5, epochs=5, peak=peak)
+    optimizer = optimizers.davidnet_optimizer(
+        steps // 5, epochs=5, peak_learning_rate=peak
+    )
     model.compile(optimizer, "mse")
     model.fit(
         x.reshape(-1, 5),
@@ -140,11 +142,11 @@ def test_equals_the_summed_loss_of_the_published_code(rng):
     [
         {"epochs": 0},
         {"steps_per_epoch": 0},
-        {"peak": -1.0},
+        {"peak_learning_rate": -1.0},
         {"warmup": 0},
         {"warmup": 1.0},
     ],
 )
 def test_bad_arguments(arguments):
     with pytest.raises(ValueError, match="Received"):
-        recipes.davidnet_optimizer(**arguments)
+        optimizers.davidnet_optimizer(**arguments)

@@ -24,7 +24,7 @@ def search(data, tmp_path):
         one = keras_tuner.RandomSearch(
             narrow(
                 **{
-                    "peak": 0.1,
+                    "peak_learning_rate": 0.1,
                     "warmup": 0.25,
                     "decay": "coupled",
                     "weight_decay": 1e-3,

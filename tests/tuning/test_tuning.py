@@ -49,7 +49,7 @@ def test_default_space():
     hp, _ = values_of(DavidNetHyperModel(width=[1, 2]))
     assert [type(p).__name__ + " " + p.name for p in hp.space] == [
         "Choice width",
-        "Float peak",
+        "Float peak_learning_rate",
         "Float warmup",
         "Float weight_decay",
         "Float dropout",
@@ -65,7 +65,7 @@ def test_lists_ranges_and_single_values():
     hp, model = values_of(
         narrow(
             width=(1, 3),
-            peak=(0.1, 1),
+            peak_learning_rate=(0.1, 1),
             dropout=(0, 0.5),
             label_smoothing=[0, 0.5],
             augmentation="none",
@@ -81,7 +81,7 @@ def test_lists_ranges_and_single_values():
     assert set(drawn["label_smoothing"]) == {0.0, 0.5}
     assert set(drawn["epochs"]) == {7}
     for name, low, middle, high in [
-        ("peak", 0.1, np.sqrt(0.1), 1),
+        ("peak_learning_rate", 0.1, np.sqrt(0.1), 1),
         ("dropout", 0, 0.25, 0.5),
     ]:
         below = np.mean([low <= value < middle for value in drawn[name]])
@@ -99,10 +99,10 @@ def test_impossible_values():
         {"width": 1.5},
         {"width": (8, 4)},
         {"width": (4, 8, 16)},
-        {"peak": (1.0, 0.1)},
-        {"peak": (0.0, 1.0)},
-        {"peak": -0.1},
-        {"peak": ()},
+        {"peak_learning_rate": (1.0, 0.1)},
+        {"peak_learning_rate": (0.0, 1.0)},
+        {"peak_learning_rate": -0.1},
+        {"peak_learning_rate": ()},
         {"warmup": (0.0, 0.5)},
         {"warmup": 1.0},
         {"decay": "l2"},
@@ -172,7 +172,10 @@ def test_what_a_recipe_cannot_take():
     for space, message in (
         ({"dropout": 0.1}, "weight_decay.*Received: dropout=0.1"),
         ({"widths": []}, "`widths`.*Received: widths="),
-        ({"filters_rate": (0.0, 0.5)}, "0 < min < max. Received: filters_rate"),
+        (
+            {"filters_learning_rate": (0.0, 0.5)},
+            "0 < min < max. Received: filters_learning_rate",
+        ),
         ({"whitening_epochs": (0, 2)}, "Received: whitening_epochs=0"),
         ({"whitening_epochs": [1, -1]}, "Received: whitening_epochs=-1"),
         ({"residual": (False, True)}, "`residual`.*Received: residual="),
@@ -193,7 +196,7 @@ def test_what_a_recipe_cannot_take():
 def test_equals_a_training_composed_by_hand(data, decay):
     hypermodel = narrow(
         width=2,
-        peak=0.3,
+        peak_learning_rate=0.3,
         warmup=0.25,
         decay=decay,
         weight_decay=0.02,
@@ -272,7 +275,7 @@ def test_search_over_another_recipe(rng, tmp_path):
         "airbench94_muon",
         widths=[(2, 3, 4), (3, 4, 5)],
         residual=[False, True],
-        filters_rate=(0.1, 0.5),
+        filters_learning_rate=(0.1, 0.5),
         whitening_epochs=(1, 2),
         alternating_flip=[True, False],
         **fixed,
@@ -297,7 +300,7 @@ def test_search_over_another_recipe(rng, tmp_path):
     recipe = recipes.get("airbench94_muon").replace(
         widths={"(2, 3, 4)": (2, 3, 4), "(3, 4, 5)": (3, 4, 5)}[hp["widths"]],
         residual=hp["residual"] == "True",
-        filters_rate=hp["filters_rate"],
+        filters_learning_rate=hp["filters_learning_rate"],
         whitening_epochs=hp["whitening_epochs"],
         alternating_flip=hp["alternating_flip"] == "True",
         **fixed,
@@ -388,7 +391,9 @@ def test_rate_and_weights_through_hyperband(data, record, tmp_path):
             assert step == 3 * (epoch + 1)
             np.testing.assert_allclose(
                 [logged, rate],
-                np.interp([step - 1, step], knots, [0, hp["peak"], 0]),
+                np.interp(
+                    [step - 1, step], knots, [0, hp["peak_learning_rate"], 0]
+                ),
                 rtol=1e-4,
             )
         assert rate == 0
@@ -549,5 +554,8 @@ def test_chief_and_two_workers_share_a_search(tmp_path):
     assert "Epoch" not in chief.communicate()[0]
     trials = read_trials(tmp_path)
     assert [trial["status"] for trial in trials] == ["COMPLETED"] * 4
-    peaks = {trial["hyperparameters"]["values"]["peak"] for trial in trials}
+    peaks = {
+        trial["hyperparameters"]["values"]["peak_learning_rate"]
+        for trial in trials
+    }
     assert len(peaks) == 4

@@ -87,7 +87,9 @@ def muon_step(
     return w - rate * x.reshape(w.shape), v
 
 
-def groups_of(net, batch, summed, bias_rate, head_rate, weight_decay):
+def groups_of(
+    net, batch, summed, bias_learning_rate, head_learning_rate, weight_decay
+):
     """What `torch.optim.SGD` trains; the decay is that per image.
 
     The rates are for the loss summed over the batch.  Those for the mean loss
@@ -96,9 +98,9 @@ def groups_of(net, batch, summed, bias_rate, head_rate, weight_decay):
     biases = [m.bias for m in net.modules() if isinstance(m, BatchNorm)]
     groups = []
     for parameters, rate in (
-        ([net.whiten.bias], bias_rate),
-        (biases, bias_rate),
-        ([net.linear.weight], head_rate),
+        ([net.whiten.bias], bias_learning_rate),
+        (biases, bias_learning_rate),
+        ([net.linear.weight], head_learning_rate),
     ):
         decay = weight_decay * batch / rate
         if not summed:
@@ -119,10 +121,10 @@ def train(
     batches,
     bias_steps,
     summed,
-    filters_rate=0.24,
+    filters_learning_rate=0.24,
     filters_momentum=0.6,
-    bias_rate=0.053,
-    head_rate=0.67,
+    bias_learning_rate=0.053,
+    head_learning_rate=0.67,
     sgd_momentum=0.85,
     weight_decay=2e-6,
     label_smoothing=0.2,
@@ -135,7 +137,14 @@ def train(
     net.train()
     batch = len(batches[0][0])
     sgd = torch.optim.SGD(
-        groups_of(net, batch, summed, bias_rate, head_rate, weight_decay),
+        groups_of(
+            net,
+            batch,
+            summed,
+            bias_learning_rate,
+            head_learning_rate,
+            weight_decay,
+        ),
         momentum=sgd_momentum,
         nesterov=True,
     )
@@ -161,7 +170,7 @@ def train(
                 w.detach().numpy(),
                 buffers[i],
                 w.grad.numpy(),
-                filters_rate * left,
+                filters_learning_rate * left,
                 filters_momentum,
                 # Beside a gradient so much larger, the same.
                 epsilon=1e-7 * batch if summed else 1e-7,

@@ -2,29 +2,22 @@
 
 import numpy as np
 
-from keras_davidnet._checks import (
-    check_count,
-    check_fraction,
-    check_momentum,
-    check_not_negative,
-    check_positive,
-)
-from keras_davidnet.optimizers import (
-    GroupedOptimizer,
-    Lookahead,
-    Muon,
-    PyTorchSGD,
-)
-from keras_davidnet.schedules import PiecewiseLinear, steps_in
+from keras_davidnet._checks import check_count, check_number
+from keras_davidnet.optimizers.averaging import Lookahead
+from keras_davidnet.optimizers.grouped import GroupedOptimizer
+from keras_davidnet.optimizers.muon import Muon
+from keras_davidnet.optimizers.sgd import PyTorchSGD
+from keras_davidnet.schedules import PiecewiseLinear, total_steps
 
 
 def airbench_optimizer(
     steps_per_epoch: int = 25,
     epochs: float = 8,
     batch_size: int = 2000,
-    filters_rate: float = 0.24,
-    bias_rate: float = 0.053,
-    head_rate: float = 0.67,
+    *,
+    filters_learning_rate: float = 0.24,
+    bias_learning_rate: float = 0.053,
+    head_learning_rate: float = 0.67,
     weight_decay: float = 2e-6,
     whitening_epochs: float = 3,
     filters_momentum: float = 0.6,
@@ -33,36 +26,35 @@ def airbench_optimizer(
     """airbench94_muon's optimizer: Muon on the filters, SGD on the rest.
 
     All rates fall linearly to 0, from the first step to the last of the
-    epochs; that of the whitening's bias over the first `whitening_epochs`.
+    epochs; for the whitening's bias over the first `whitening_epochs`.
     SGD's numbers are the source's, which sums the loss over the batch: the
     rate for the mean loss is `batch_size` times as high, and the coupled decay
     `weight_decay` over the source's rate.
 
     Args:
-        steps_per_epoch: Number of batches per epoch; 25 of 2000 for CIFAR-10.
-        epochs: Number of epochs; a step that is begun is made.
+        steps_per_epoch: Number of batches per epoch.
+        epochs: Number of epochs, rounded up to whole steps.
         batch_size: Number of images per batch.
-        filters_rate: Muon's rate at the first step, for the 3x3 kernels.
-        bias_rate: SGD's rate for the biases and the summed loss.
-        head_rate: SGD's rate for the linear layer and the summed loss.
+        filters_learning_rate: Muon's first rate, for the 3x3 kernels.
+        bias_learning_rate: SGD's first rate for the biases, of the summed
+            loss.
+        head_learning_rate: SGD's first rate for the linear layer, of the
+            summed loss.
         weight_decay: SGD's decay, per image of the batch.
-        whitening_epochs: Number of epochs that train the whitening's bias; a
-            step that is begun is made.
+        whitening_epochs: Number of epochs that train the whitening's bias,
+            rounded up to whole steps.
         filters_momentum: Muon's momentum.
         sgd_momentum: SGD's momentum.
 
     Raises:
         ValueError: If an argument is out of its range.
     """
-    check_count("steps_per_epoch", steps_per_epoch)
-    batch_size = check_count("batch_size", batch_size)
-    check_momentum("filters_momentum", filters_momentum)
-    check_momentum("sgd_momentum", sgd_momentum)
-    check_positive("bias_rate", bias_rate)
-    check_positive("head_rate", head_rate)
-    steps = steps_in(check_positive("epochs", epochs), steps_per_epoch)
-    check_positive("whitening_epochs", whitening_epochs)
-    whitening_steps = min(steps, steps_in(whitening_epochs, steps_per_epoch))
+    check_count("batch_size", batch_size)
+    check_number("bias_learning_rate", bias_learning_rate, gt=0)
+    check_number("head_learning_rate", head_learning_rate, gt=0)
+    check_number("whitening_epochs", whitening_epochs, gt=0)
+    steps = total_steps(epochs, steps_per_epoch)
+    whitening_steps = min(steps, total_steps(whitening_epochs, steps_per_epoch))
 
     def falling(rate, steps=steps):
         return PiecewiseLinear([0, steps], [rate, 0.0])
@@ -77,12 +69,14 @@ def airbench_optimizer(
         )
 
     return GroupedOptimizer(
-        sgd(bias_rate, "biases"),
+        sgd(bias_learning_rate, "biases"),
         {
-            "(.*/)?whiten/bias": sgd(bias_rate, "whitening", whitening_steps),
-            "(.*/)?linear/kernel": sgd(head_rate, "head"),
+            "(.*/)?whiten/bias": sgd(
+                bias_learning_rate, "whitening", whitening_steps
+            ),
+            "(.*/)?linear/kernel": sgd(head_learning_rate, "head"),
             r"(.*/)?group\d/conv\d/kernel": Muon(
-                falling(filters_rate),
+                falling(filters_learning_rate),
                 momentum=filters_momentum,
                 ns_steps=3,
                 normalize_weights=True,
@@ -97,6 +91,7 @@ def airbench_sgd_optimizer(
     steps_per_epoch: int = 48,
     epochs: float = 9.9,
     batch_size: int = 1024,
+    *,
     learning_rate: float = 11.5,
     weight_decay: float = 0.0153,
     bias_scale: float = 64.0,
@@ -104,17 +99,17 @@ def airbench_sgd_optimizer(
     final: float = 0.07,
     whitening_epochs: int = 3,
 ) -> Lookahead:
-    """The optimizer of airbench94, 95 and 96: SGD inside of `Lookahead`.
+    """The optimizer of airbench94, 95 and 96: SGD inside `Lookahead`.
 
     SGD has Nesterov's momentum, 0.85.  All rates rise linearly from a fifth of
-    their peak, then fall linearly; that of the whitening's bias is 0 from the
-    end of `whitening_epochs`.  The numbers are the source's: rate and decay for
-    1024 images, each to be divided by `1 + 1 / (1 - momentum)`, and the decay
-    without the rate in it.
+    their peak, then fall linearly; the whitening's bias has a rate of 0 from
+    the end of `whitening_epochs`.  The numbers are the source's: rate and decay
+    for 1024 images, each to be divided by `1 + 1 / (1 - momentum)`, and the
+    decay without the rate in it.
 
     Args:
-        steps_per_epoch: Number of batches per epoch; 48 of 1024 for CIFAR-10.
-        epochs: Number of epochs; a step that is begun is made.
+        steps_per_epoch: Number of batches per epoch.
+        epochs: Number of epochs, rounded up to whole steps.
         batch_size: Number of images per batch.
         learning_rate: The source's rate at the peak; for the mean loss over
             1024 images it is `learning_rate / 7.6667`.
@@ -123,20 +118,17 @@ def airbench_sgd_optimizer(
         bias_scale: Factor on the rate of the batch normalizations' biases,
             whose decay is then as much smaller.
         warmup: Fraction of the steps until the peak.
-        final: Fraction of the peak that the rates end at.
+        final: Last rate, as a fraction of the peak.
         whitening_epochs: Number of epochs that train the whitening's bias.
 
     Raises:
         ValueError: If an argument is out of its range.
     """
-    check_count("steps_per_epoch", steps_per_epoch)
-    batch_size = check_count("batch_size", batch_size)
-    check_positive("learning_rate", learning_rate)
-    check_not_negative("weight_decay", weight_decay)
-    check_positive("bias_scale", bias_scale)
-    check_not_negative("final", final)
-    steps = steps_in(check_positive("epochs", epochs), steps_per_epoch)
-    warm = int(check_fraction("warmup", warmup) * steps)
+    check_count("batch_size", batch_size)
+    check_number("learning_rate", learning_rate, gt=0)
+    check_number("bias_scale", bias_scale, gt=0)
+    steps = total_steps(epochs, steps_per_epoch)
+    warm = int(check_number("warmup", warmup, ge=0, lt=1) * steps)
     rests = steps_per_epoch * check_count("whitening_epochs", whitening_epochs)
     shape = {0: 0.2, steps: final, warm: 1.0}
     peak = learning_rate * batch_size / 1024 / (1 + 1 / (1 - 0.85))
