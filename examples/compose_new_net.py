@@ -1,15 +1,15 @@
-"""Composes another net out of the layers, and trains it.
+"""Composes a new model from the layers, and trains it.
 
     python examples/compose_new_net.py
 
-A net for small grey images and three classes: a strided stem, average pooling,
-a wider kernel.  It learns which of three curves is drawn in each image; the
-images are made on the spot.
+A model for small gray images and three classes, with a strided stem, average
+pooling and a wider kernel.  It learns which of three curves is drawn in each
+image; the script generates the images.
 """
 
 import os
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # docs/speed.md
 
 import keras
 import numpy as np
@@ -27,7 +27,7 @@ SIZE, CLASSES = 48, 3
 
 
 def draw_curves(count, seed):
-    """Noisy grey images of shape (count, 48, 48, 1): circle, square, cross."""
+    """Noisy gray images of shape (count, 48, 48, 1): circle, square, cross."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, CLASSES, count)
     center = rng.uniform(18, 30, (2, count, 1, 1))
@@ -87,7 +87,7 @@ def main():
         callbacks=[DecoupledWeightDecay(5e-3, exclude=["gamma", "beta"])],
     )
     _, accuracy = model.evaluate(x_test, y_test, verbose=0)
-    print(f"\nReached {accuracy:.1%} on 500 drawings that it had not seen.")
+    print(f"\nReached {accuracy:.1%} on 500 drawings that it has not seen.")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Searches for a good DavidNet and recipe on scikit-learn's digits.
+"""Searches hyperparameters of DavidNet on scikit-learn's digits.
 
     python examples/search.py
     python examples/search.py --tuner hyperband
     python examples/search.py --tuner bayesian --trials 30
 
-An interrupted search continues when the same command is given again;
-`--overwrite` begins anew.  It needs the extras `examples` and `tuner`.
+To continue an interrupted search, run the same command again; `--overwrite`
+starts over.  It needs the extras `examples` and `tuner`.
 """
 
 import argparse
@@ -13,23 +13,31 @@ import os
 import pathlib
 import time
 
-# Twice the speed on processors without AVX-512, where TensorFlow's default is
-# off; it is read when TensorFlow is imported.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # docs/speed.md
 
 import keras
 import keras_tuner
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from quickstart import load
+import sklearn.datasets
 
 from keras_davidnet.tuning import DavidNetHyperModel
 
 OBJECTIVE = "val_accuracy"
+
+
+def load_digits():
+    """Digits as uint8 images of shape (n, 32, 32, 3), a fifth held out."""
+    digits = sklearn.datasets.load_digits()
+    images = (digits.images * 255 / 16).astype("uint8")
+    images = images.repeat(4, axis=1).repeat(4, axis=2)
+    images = np.stack([images] * 3, axis=-1)
+    order = np.random.default_rng(0).permutation(len(images))
+    train, test = np.split(order, [len(order) * 4 // 5])
+    return (
+        (images[train], digits.target[train]),
+        (images[test], digits.target[test]),
+    )
 
 
 def parse_arguments():
@@ -44,11 +52,11 @@ def parse_arguments():
         "--trials",
         type=int,
         default=12,
-        help="how many, all runs of the search together; Hyperband makes as "
-        "many as its plan for the epochs needs",
+        help="number of trials, in all runs of the search together; Hyperband "
+        "derives it from the epochs",
     )
     parser.add_argument(
-        "--epochs", type=int, default=6, help="of a trial, at most"
+        "--epochs", type=int, default=6, help="maximum for one trial"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--overwrite", action="store_true")
@@ -61,8 +69,8 @@ def parse_arguments():
 def make_tuner(args, images):
     hypermodel = DavidNetHyperModel(
         width=[4, 8, 16],
-        peak=(0.02, 0.5),
-        # Digits are not to be flipped.
+        peak_learning_rate=(0.02, 0.5),
+        # The mirror image of a digit is not a digit.
         augmentation=["none", "crop", "crop_cutout"],
         batch_size=[32, 64, 128],
         epochs=args.epochs,
@@ -84,7 +92,7 @@ def make_tuner(args, images):
         return keras_tuner.BayesianOptimization(
             hypermodel,
             max_trials=args.trials,
-            # The first half at random.
+            # The first half is random.
             num_initial_points=max(1, args.trials // 2),
             **shared,
         )
@@ -115,7 +123,7 @@ def text(value):
 
 
 def save_picture(trials, names, logarithmic, path):
-    """The score of every trial by its number and by each hyperparameter."""
+    """Plots the score of every trial against each hyperparameter."""
     trials = sorted(
         (trial for trial in trials if trial.score is not None),
         key=lambda trial: trial.trial_id,
@@ -128,7 +136,7 @@ def save_picture(trials, names, logarithmic, path):
     first.step(range(len(scores)), np.maximum.accumulate(scores), where="post")
     first.plot(scores, "o")
     first.set(xlabel="trial, and the best so far", ylabel=OBJECTIVE)
-    # The few that did not learn would press the others together.
+    # Without the few trials that did not learn.
     first.set_ylim(np.quantile(scores, 0.1) - 0.01, max(scores) + 0.005)
     for axis, name in zip(others, names, strict=False):
         values = [trial.hyperparameters.values[name] for trial in trials]
@@ -147,8 +155,8 @@ def save_picture(trials, names, logarithmic, path):
 def main():
     args = parse_arguments()
     keras.utils.set_random_seed(args.seed)
-    (x_train, y_train), (x_test, y_test) = load()
-    # The search chooses by a fifth of the training digits, so that the test
+    (x_train, y_train), (x_test, y_test) = load_digits()
+    # Trials are compared on a fifth of the training digits, so that the test
     # digits stay unseen.
     split = len(x_train) * 4 // 5
     (x_train, x_valid), (y_train, y_valid) = (

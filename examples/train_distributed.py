@@ -4,15 +4,15 @@ On one machine, with TensorFlow or JAX, one command uses all of its devices:
 
     python examples/train_distributed.py
 
-On several, with JAX (KERAS_BACKEND=jax in the environment), start one process
-on each, here two; the address is that of process 0:
+On several machines, with JAX (KERAS_BACKEND=jax in the environment), start one
+process on each, here two; the address is that of process 0:
 
     python examples/train_distributed.py --coordinator 10.0.0.1:1234 \
         --processes 2 --process 0
     python examples/train_distributed.py --coordinator 10.0.0.1:1234 \
         --processes 2 --process 1
 
-All train one net, on the batches that one device alone would see.  The data
+All processes train the same model on the batches of a single device.  The data
 are scikit-learn's digits, or CIFAR-10 from the path given with --data.
 """
 
@@ -20,15 +20,27 @@ import argparse
 import os
 import time
 
-# Twice the speed on processors without AVX-512, where TensorFlow's default is
-# off; it is read when TensorFlow is imported.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # docs/speed.md
 
 import keras
-from quickstart import load
+import numpy as np
+import sklearn.datasets
 
-from keras_davidnet import DavidNet, RandomPadCrop, datasets, recipes
+from keras_davidnet import DavidNet, RandomPadCrop, datasets, optimizers
+
+
+def load_digits():
+    """Digits as uint8 images of shape (n, 32, 32, 3), a fifth held out."""
+    digits = sklearn.datasets.load_digits()
+    images = (digits.images * 255 / 16).astype("uint8")
+    images = images.repeat(4, axis=1).repeat(4, axis=2)
+    images = np.stack([images] * 3, axis=-1)
+    order = np.random.default_rng(0).permutation(len(images))
+    train, test = np.split(order, [len(order) * 4 // 5])
+    return (
+        (images[train], digits.target[train]),
+        (images[test], digits.target[test]),
+    )
 
 
 def parse_arguments():
@@ -40,7 +52,7 @@ def parse_arguments():
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument(
-        "--batch-size", type=int, default=64, help="of all devices together"
+        "--batch-size", type=int, default=64, help="over all devices"
     )
     parser.add_argument("--coordinator", help="host:port of process 0")
     parser.add_argument("--processes", type=int, default=1)
@@ -48,21 +60,23 @@ def parse_arguments():
     args = parser.parse_args()
     backend = keras.backend.backend()
     if backend == "torch":
-        parser.error("Keras distributes nothing on torch; KERAS_BACKEND=jax")
+        parser.error(
+            "Keras does not distribute on PyTorch; set KERAS_BACKEND=jax"
+        )
     if backend == "tensorflow" and args.processes > 1:
         parser.error("several processes need KERAS_BACKEND=jax")
     return args
 
 
 def all_devices(args):
-    """The scope to make the model in, and how many devices train it."""
+    """Returns the scope for the model, and the number of devices."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         strategy = tf.distribute.MirroredStrategy()
         return strategy.scope(), strategy.num_replicas_in_sync
     if args.processes > 1:
-        # Before anything else is asked of JAX.
+        # This must come before anything else that uses JAX.
         keras.distribution.initialize(
             args.coordinator, args.processes, args.process
         )
@@ -72,14 +86,14 @@ def all_devices(args):
 
 def main():
     args = parse_arguments()
-    # Every process starts from the same weights and shuffles alike.
+    # Every process needs the same initial weights and data order.
     keras.utils.set_random_seed(0)
     scope, devices = all_devices(args)
 
     (x_train, y_train), (x_test, y_test) = (
-        datasets.load_cifar10(args.data) if args.data else load()
+        datasets.load_cifar10(args.data) if args.data else load_digits()
     )
-    # Devices get equal shares of every batch, of the last of the test too.
+    # Devices need equal parts of every batch, also of the last test batch.
     tested = len(x_test) // devices * devices
 
     shard = args.processes, args.process
@@ -90,19 +104,21 @@ def main():
         x_test[:tested], y_test[:tested], args.batch_size
     ).shard(*shard)
 
-    # The whole training belongs in the scope: on JAX, processes that call fit
-    # outside of it silently train separate models.
+    # Call fit in the scope too: on JAX, processes that call it outside silently
+    # train separate models.
     with scope:
         model = DavidNet(
             width=args.width,
             mean=x_train.mean((0, 1, 2)) / 255,
             std=x_train.std((0, 1, 2)) / 255,
-            # Digits are not to be flipped.
+            # The mirror image of a digit is not a digit.
             augmentation="crop_flip" if args.data else RandomPadCrop(4),
         )
         model.compile(
-            recipes.davidnet_optimizer(
-                len(train_ds), args.epochs, peak=0.4 if args.data else 0.2
+            optimizers.davidnet_optimizer(
+                len(train_ds),
+                args.epochs,
+                peak_learning_rate=0.4 if args.data else 0.2,
             )
         )
         start = time.perf_counter()

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Walkthrough: from eager tensors to a trained net
+# # Walkthrough: from eager tensors to a trained model
 #
 # This notebook builds up the training of a small image classifier, one idea at
 # a time. Each idea is shown by a few lines of code and a picture or a number.
@@ -25,15 +25,13 @@
 #
 # The images are a part of CIFAR-10 if the environment variable `CIFAR10_NPZ`
 # names a file that `datasets.load_cifar10` can read. Otherwise they are
-# scikit-learn's handwritten digits in random colours, which need no download.
+# scikit-learn's handwritten digits in random colors, which need no download.
 
 # %%
 import os
 import time
 
-# Faster convolutions on some processors; TensorFlow reads it when imported.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # docs/speed.md
 
 import keras
 import matplotlib.pyplot as plt
@@ -54,6 +52,7 @@ from keras_davidnet import (
     RandomPadCrop,
     ResBlock,
     datasets,
+    optimizers,
     recipes,
 )
 
@@ -83,7 +82,7 @@ if PHOTOS:
 else:
     digits = load_digits()
     images = (digits.images * 255 / 16).repeat(4, axis=1).repeat(4, axis=2)
-    # From grey 8x8 pixels to 32x32, each image in a colour drawn for it.
+    # From gray 8x8 pixels to 32x32, each image in a random color.
     colors = np.random.default_rng(0).uniform(0.3, 1, (len(images), 1, 1, 3))
     images = (images[..., None] * colors).astype("uint8")
     x_train, x_test = images[:1400], images[1400:]
@@ -113,10 +112,10 @@ def show(rows):
 show({", ".join(CLASSES[label] for label in y_train[:8]): x_train[:8]})
 
 # %% [markdown]
-# ## Eager and graph running
+# ## Eager and graph execution
 #
 # TensorFlow runs an operation as soon as Python reaches it. The result is a
-# tensor that holds numbers. This is called eager running.
+# tensor that holds numbers. This is called eager execution.
 
 # %%
 a = tf.constant([[1.0, 2.0], [3.0, 4.0]])
@@ -130,8 +129,8 @@ a @ a
 # layer.
 #
 # The layer below prints a line whenever Python runs its `call`. Keras calls it
-# once to build the model. In eager running, three batches give three more
-# lines. As a graph they give one, from the recording.
+# once to build the model. In eager mode, three batches print three more lines.
+# In graph mode they print only one, when the graph is recorded.
 
 
 # %%
@@ -169,11 +168,12 @@ for run_eagerly in (True, False):
 # ## How the weights start
 #
 # Keras draws new weights uniformly between -a and a, with Glorot's `a = sqrt(6
-# / (fan_in + fan_out))`. PyTorch's is `a = 1 / sqrt(fan_in)`. Here `fan_in` is
+# / (fan_in + fan_out))`. PyTorch uses `a = 1 / sqrt(fan_in)`. Here `fan_in` is
 # the number of inputs that one output is computed from, and `fan_out` the
 # number of outputs that one input is used for. DavidNet was tuned with
-# PyTorch's distribution, so this package has it as `PyTorchUniform`. It is the
-# narrower one in both of DavidNet's kinds of layers.
+# PyTorch's distribution, so this package provides it as `PyTorchUniform`. It is
+# narrower than Glorot's, both for DavidNet's convolutions and for its linear
+# layer.
 
 # %% alt="Histograms of Glorot's and PyTorch's weights for two layers"
 shapes = {"3x3 convolution, 64 to 128": (3, 3, 64, 128), "linear": (512, 10)}
@@ -194,7 +194,7 @@ for axis, (layer, shape) in zip(axes, shapes.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# ## The blocks and the net
+# ## The blocks and the model
 #
 # `ConvBN` is a 3x3 convolution, dropout, batch normalization and a ReLU.
 # `ResBlock` is a `ConvBN` and a max pooling that halves height and width. With
@@ -209,7 +209,7 @@ for layer in (ConvBN(16), ResBlock(16), ResBlock(16, residual=True)):
 # %% [markdown]
 # DavidNet is one `ConvBN`, three `ResBlock`s, a global max pooling and a linear
 # layer. Its `width` is the number of filters of the first convolution: 64 in
-# the published net, 8 here to save time. The model needs the mean and the
+# the published model, 8 here to save time. The model needs the mean and the
 # standard deviation of the training images, as numbers from 0 to 1.
 
 # %%
@@ -219,7 +219,7 @@ AUGMENTATION = "crop_flip" if PHOTOS else "crop"  # digits must not be flipped
 
 
 def new_davidnet():
-    """The same net with the same weights at each call."""
+    """Returns the same model with the same weights at each call."""
     keras.utils.set_random_seed(0)
     return DavidNet(width=8, mean=mean, std=std, augmentation=AUGMENTATION)
 
@@ -282,10 +282,10 @@ draw_net(model)
 #
 # The global max pooling takes the largest of many numbers, so its outputs are
 # large, and so are the logits. The softmax of large logits is nearly certain of
-# one class, which a net that has learned nothing should not be. DavidNet
-# multiplies the logits by 1/8. Every class then starts with nearly the same
-# probability, and the loss starts near ln 10, the loss of ten equal
-# probabilities. On the right, the dotted lines are ln 10 and 1/8.
+# one class, which an untrained model should not be. DavidNet multiplies the
+# logits by 1/8. Every class then starts with nearly the same probability, and
+# the loss starts near ln 10, the loss of ten equal probabilities. On the right,
+# the dotted lines are ln 10 and 1/8.
 
 # %% alt="Probabilities of ten classes, and the loss over the scale"
 images, labels = x_train[:200], y_train[:200]
@@ -307,11 +307,11 @@ axes[1].set(xlabel="scale of the logits", ylabel="loss at the start")
 plt.show()
 
 # %% [markdown]
-# ## Normalising and padding
+# ## Normalization and padding
 #
-# The net learns best from inputs around 0 with a deviation of 1. The model does
-# this itself, in its first layer: it takes raw images and nothing has to be
-# prepared outside.
+# The model learns best from inputs around 0 with a standard deviation of 1. The
+# model does this itself, in its first layer: it takes raw images, and nothing
+# has to be prepared outside.
 
 # %%
 normalized = np.array(model.normalization(x_train))
@@ -321,12 +321,12 @@ for name, array in (("raw", x_train), ("normalized", normalized)):
 # %% [markdown]
 # For the random crop that follows, each image grows by 4 pixels on all sides.
 # The new pixels are a reflection of those inside, so there is no black border.
-# In these pictures of normalised images, grey is 0.
+# In these pictures of normalized images, gray is 0.
 
 
-# %% alt="Eight images: raw, normalised, and padded by reflection"
+# %% alt="Eight images: raw, normalized, and padded by reflection"
 def visible(normalized):
-    """Normalised images as colours: 0 is grey."""
+    """Normalized images as colors: 0 is gray."""
     return np.clip(np.array(normalized) / 5 + 0.5, 0, 1)
 
 
@@ -334,7 +334,7 @@ padding = [(0, 0), (4, 4), (4, 4), (0, 0)]
 show(
     {
         "raw, 32 x 32": x_train[:8],
-        "normalised": visible(normalized[:8]),
+        "normalized": visible(normalized[:8]),
         "padded, 40 x 40": visible(np.pad(normalized[:8], padding, "reflect")),
     }
 )
@@ -342,10 +342,10 @@ show(
 # %% [markdown]
 # ## Crop, flip, cutout
 #
-# In every epoch the net sees each image in another version, so that it cannot
-# memorize the images. Each layer draws once per image. Below, the batch is one
-# image, eight times. `RandomCutout` sets a square to 0, the mean colour. When
-# not training, the layers do nothing.
+# In every epoch the model sees each image in another version, so that it cannot
+# memorize the images. Each image gets its own random crop, flip or cutout.
+# Below, the batch is one image, eight times. `RandomCutout` sets a square to 0,
+# the mean color. Outside of training, the layers do nothing.
 
 # %% alt="One image under eight random crops, flips and cutouts"
 same = normalized[[2] * 8]
@@ -361,11 +361,11 @@ show(
 )
 
 # %% [markdown]
-# ## The rate
+# ## The learning-rate schedule
 #
-# DavidNet's learning rate is a triangle: it rises from 0 to a peak in the first
-# fifth of the training, then falls to 0 at the end. It changes at every step,
-# not only at every epoch.
+# DavidNet's learning rate follows a triangle: it rises from 0 to a peak in the
+# first fifth of the training, then falls to 0 at the end. It changes at every
+# step, not only at every epoch.
 
 # %% alt="The learning rate over 24 epochs: a triangle with its peak at 5"
 triangle = PiecewiseLinear.from_epochs(
@@ -384,17 +384,18 @@ plt.show()
 # Momentum adds up past gradients `g` in a velocity `v`, and moves a weight `w`
 # by it. The learning rate can be in one of two places:
 #
-# - PyTorch: `v = momentum * v + g`, then `w = w - rate * v`.
-# - Keras: `v = momentum * v - rate * g`, then `w = w + v`.
+# - PyTorch: `v = momentum * v + g`, then `w = w - learning_rate * v`.
+# - Keras: `v = momentum * v - learning_rate * g`, then `w = w + v`.
 #
-# While the rate is constant, both make the same steps. When it changes,
-# PyTorch's step changes at once, as the rate is outside of `v`. Keras's `v`
-# still holds gradients that were multiplied by the old rate. Below, the
-# gradient is always 1 and the rate falls from 0.1 to 0.01 at step 30. DavidNet
-# was tuned with PyTorch's momentum, which is `PyTorchSGD` here.
+# While the learning rate is constant, both make the same steps. When it
+# changes, PyTorch's step changes at once, because the learning rate is outside
+# of `v`. Keras's `v` still holds gradients that were multiplied by the old
+# learning rate. Below, the gradient is always 1, and the learning rate falls
+# from 0.1 to 0.01 at step 30. DavidNet was tuned with PyTorch's momentum, which
+# is `PyTorchSGD` here.
 
 
-# %% alt="The steps of both optimizers around a fall of the rate"
+# %% alt="The steps of both optimizers around a fall of the learning rate"
 def walk(optimizer, gradient, steps, start=0.0):
     """The values of one weight, before and after each step."""
     weight = keras.Variable([start])
@@ -419,21 +420,21 @@ plt.legend()
 plt.show()
 
 # %% [markdown]
-# ## Training and test
+# ## Training and inference
 #
-# Two layers do different things in training and in test, so every call says
-# which it is, by `training=`:
+# Two kinds of layers behave differently in training and in inference. The
+# argument `training=` tells them which it is:
 #
-# - Dropout sets a random part of its inputs to 0 in training. In test it does
-#   nothing.
+# - Dropout sets a random part of its inputs to 0 in training. In inference it
+#   does nothing.
 # - Batch normalization uses the mean and the variance of the batch in training,
-#   and keeps moving averages of them. In test it uses these averages, so the
-#   output for one image does not depend on the rest of the batch.
+#   and keeps moving averages of them. In inference it uses these averages, so
+#   the output for one image does not depend on the rest of the batch.
 
 # %%
 block = ConvBN(8, dropout=0.2)
 first, second = normalized[:50], normalized[50:100]
-with_others = np.concatenate([first[:1], second])  # one image, other company
+with_others = np.concatenate([first[:1], second])  # one image, other batch
 
 
 def gap(x, y):
@@ -446,24 +447,25 @@ for training in (True, False):
     )
     print(f"training={training}: the same batch twice differs by {twice:.2f}")
 
-block = ConvBN(8, dropout=0)  # leaves batch normalization alone to differ
+block = ConvBN(8, dropout=0)  # only batch normalization differs now
 for training in (True, False):
     alone = block(first, training=training)[0]
     other = gap(alone, block(with_others, training=training)[0])
     print(f"training={training}: in another batch it differs by {other:.2f}")
 
 # %% [markdown]
-# ## Decay: coupled and decoupled
+# ## Weight decay: coupled and decoupled
 #
-# Weight decay pulls every weight `w` towards 0. The coupled decay adds `decay *
-# w` to the gradient, so it passes through the velocity, and momentum 0.9 makes
-# it act ten times. The decoupled decay subtracts `rate * decay * w` from the
-# weight and leaves gradient and velocity alone. Below, the loss has no
-# gradient, so the decay is all that moves the weight.
+# Weight decay pulls every weight `w` towards 0. Coupled weight decay adds
+# `decay * w` to the gradient, so it passes through the velocity, and momentum
+# 0.9 amplifies it about ten times. Decoupled weight decay subtracts
+# `learning_rate * decay * w` from the weight and leaves gradient and velocity
+# alone. Below, the loss has no gradient, so only the weight decay moves the
+# weight.
 #
-# `PyTorchSGD(weight_decay=)` is the coupled decay, which DavidNet has. The
-# callback `DecoupledWeightDecay` replaces it in `fit`. It sets the attribute
-# that is set here.
+# `PyTorchSGD(weight_decay=)` is the coupled kind, which DavidNet uses. In
+# `fit`, use the callback `DecoupledWeightDecay` for the other. It sets
+# `optimizer.weight_decay`, as the code below does.
 
 
 # %% alt="A weight under coupled and decoupled decay over 100 steps"
@@ -488,14 +490,14 @@ plt.show()
 # %% [markdown]
 # ## The training loop by hand
 #
-# Now the parts come together. `make_dataset` gives shuffled batches, in a new
-# order for each epoch. `davidnet_optimizer` is `PyTorchSGD` with Nesterov's
-# momentum, coupled decay and the triangular rate.
+# Now the parts come together. `make_dataset` returns shuffled batches, in a new
+# order for each epoch. `davidnet_optimizer` is `PyTorchSGD` with Nesterov
+# momentum, coupled weight decay and the triangular schedule.
 #
 # A step computes the loss, takes its gradients from the tape, and lets the
-# optimizer change the weights. `tf.function` makes a graph of it. This is how
+# optimizer change the weights. `tf.function` turns it into a graph. This is how
 # the loop is written for TensorFlow, Keras's default backend; JAX and PyTorch
-# have other ways to take gradients.
+# compute gradients in other ways.
 
 # %%
 EPOCHS, BATCH_SIZE = 5, 100
@@ -505,7 +507,9 @@ train_ds = datasets.make_dataset(
 
 
 def new_optimizer():
-    return recipes.davidnet_optimizer(len(train_ds), EPOCHS, peak=0.2)
+    return optimizers.davidnet_optimizer(
+        len(train_ds), EPOCHS, peak_learning_rate=0.2
+    )
 
 
 model, optimizer = new_davidnet(), new_optimizer()
@@ -530,7 +534,8 @@ def predict(images):
 # %% [markdown]
 # A test set may be too large for one batch. Loss and accuracy over all of it
 # are sums over the batches, divided by the number of images at the end. A mean
-# of the batches' means would count the images of a small last batch too much.
+# of the batches' means would give the images of a small last batch too much
+# weight.
 
 
 # %%
@@ -560,11 +565,12 @@ for epoch in range(EPOCHS):
     report(epoch, *by_hand[-1])
 
 # %% [markdown]
-# ## The same by `model.fit`
+# ## The same with `model.fit`
 #
-# `compile` and `fit` replace the loop. From the same seed, the net starts from
-# the same weights, sees the same images in the same order, and draws the same
-# crops and dropout. It ends at the same numbers, up to rounding.
+# `compile` and `fit` replace the loop. With the same seed, the model starts
+# from the same weights, sees the same images in the same order, and uses the
+# same random crops and dropout masks. It reaches the same numbers, up to
+# rounding.
 
 # %%
 model = new_davidnet()
@@ -599,14 +605,14 @@ axes[1].legend()
 plt.show()
 
 # %% [markdown]
-# ## Later tricks: whitening
+# ## Later techniques: whitening
 #
-# From here on, the parts are those of airbench, whose net is the model
+# From here on, the notebook explains airbench, whose architecture is the model
 # `Airbench`. Its first layer is not trained, apart from its bias. It looks at
 # patches of 2x2 pixels, 12 numbers each. Neighbouring pixels are alike, so
 # these numbers are correlated. `adapt` computes the layer's filters from the
-# images, so that its 12 outputs are not correlated. The layers behind it then
-# need not learn to do this.
+# images, so that its 12 outputs are not correlated. The layers after it then do
+# not have to learn this.
 
 # %% alt="Twelve whitening filters of 2x2 pixels"
 recipe = recipes.get("airbench94_muon").replace(
@@ -621,16 +627,16 @@ keras.utils.set_random_seed(0)
 net = recipe.model()
 net.adapt(x_train)
 
-filters = net.whiten.kernel.numpy()[..., :12]  # the others are the negatives
+filters = net.whiten.kernel.numpy()[..., :12]  # the others are negatives
 filters = filters.transpose(3, 0, 1, 2).repeat(16, axis=1).repeat(16, axis=2)
 largest = np.abs(filters).max((1, 2, 3), keepdims=True)
 show({"the filters": 0.5 + filters / largest / 3})
 
 # %% [markdown]
-# The filters are in the order of how much the patches vary along them. The last
-# one is the brightness of a patch, which varies most. The first ones are
-# patterns that are rare in the images. Below are the covariances of the 12
-# numbers before and after.
+# The filters are sorted by how much the patches vary along them. The last one
+# is the brightness of a patch, which varies most. The first ones are patterns
+# that are rare in the images. Below are the covariances of the 12 numbers
+# before and after.
 
 # %% alt="Covariances before and after whitening"
 corners = [(0, 0), (0, 1), (1, 0), (1, 1)]
@@ -648,15 +654,15 @@ figure.colorbar(image, ax=axes)
 plt.show()
 
 # %% [markdown]
-# ## Identities: Dirac
+# ## Identity initialization
 #
 # A new convolution mixes its inputs at random, and after a few of them much of
-# the image is lost. `Dirac` starts a convolution as an identity: as many
-# filters as it has input channels pass these on unchanged. The rest are drawn
-# as by `PyTorchUniform`. Four new convolutions then still show the image,
-# exactly.
+# the image is lost. `Dirac` starts a convolution as an identity: its first
+# filters copy the input channels. The remaining filters are random, as with
+# `PyTorchUniform`. After four such convolutions, the first three channels are
+# still exactly the image.
 
-# %% alt="Images after four convolutions, from Dirac and from PyTorch's draw"
+# %% alt="Images after four convolutions, with Dirac and with PyTorchUniform"
 outputs = {}
 for initializer in (Dirac, PyTorchUniform):
     x = normalized[:8]
@@ -675,12 +681,12 @@ print("Dirac differs from the images by", gap(outputs["Dirac"], normalized[:8]))
 # %% [markdown]
 # ## Muon
 #
-# The gradient of a convolution's kernel is a matrix with one row per filter.
-# Its singular values say how far a step moves the kernel in each direction.
-# Plain gradient descent moves far in the directions of the largest and hardly
-# in those of the smallest. Muon brings all of them near 1 before the step, by a
-# few products of matrices that are called Newton-Schulz iterations. airbench
-# makes three.
+# The gradient of a convolution kernel can be reshaped to a matrix with one row
+# per filter. The singular values of this matrix say how far a step of gradient
+# descent moves the kernel in each direction. Plain gradient descent moves far
+# along directions with large singular values and hardly at all along the
+# others. Muon first brings all singular values close to 1. It does so with a
+# few matrix products, called Newton-Schulz iterations; airbench uses three.
 
 # %% alt="Singular values of a gradient and of Muon's steps"
 kernel = net.group2.conv1.kernel
@@ -690,7 +696,7 @@ gradient = tape.gradient(loss, kernel.value)
 
 
 def singular_values(array):
-    """Of a kernel or its gradient, the largest first."""
+    """Singular values of a kernel or its gradient, the largest first."""
     array = keras.ops.convert_to_numpy(array)
     matrix = array.reshape(-1, array.shape[-1])
     return np.linalg.svd(matrix, compute_uv=False)
@@ -714,8 +720,8 @@ plt.show()
 # ## Alternating flip
 #
 # A random flip may show an image in the same direction in two epochs in a row.
-# The alternating flip draws once, for the first epoch, and turns every image
-# around from each epoch to the next. Two epochs then show every image in both
+# The alternating flip is random only in the first epoch; from each epoch to the
+# next, it mirrors every image. Two epochs then show every image in both
 # directions.
 
 # %% alt="Eight images in two epochs, mirrored in one of them"
@@ -726,8 +732,8 @@ epochs = [plan.flipped(epoch) for epoch in (0, 1)]
 show(
     {
         f"epoch {epoch}": [
-            image[:, ::-1] if mirrored else image
-            for image, mirrored in zip(x_train[:8], flips, strict=False)
+            image[:, ::-1] if flipped else image
+            for image, flipped in zip(x_train[:8], flips, strict=False)
         ]
         for epoch, flips in enumerate(epochs)
     }
@@ -740,10 +746,10 @@ for name, (one, two) in (("alternating", epochs), ("random", independent)):
 # %% [markdown]
 # ## All of it together
 #
-# A recipe has the net, the optimizer, the batches and the number of epochs of a
-# published run. This one is airbench's with Muon, with fewer filters and the
-# few images of this notebook. Its rates fall in a line from the first step to
-# the last.
+# A recipe holds the model, the optimizer, the batch size and the number of
+# epochs of a published run. This one is airbench with Muon, with fewer filters
+# and the few images of this notebook. Its learning rates decrease linearly from
+# the first step to the last.
 
 # %%
 net = recipe.fit(
@@ -756,16 +762,16 @@ for name, values in (
     print(f"{name}: test accuracy", *(f"{value:6.1%}" for value in values))
 
 # %% [markdown]
-# ## Views
+# ## Test-time augmentation
 #
-# A net gives slightly different logits for an image and its mirror image. Their
-# mean is often better than either. `"mirror"` averages these two views.
-# `"mirror_translate"` averages six: both, and both moved by one pixel in two
-# directions. It costs as many times the computation. The net is the same; only
-# the test changes.
+# A model returns slightly different logits for an image and its mirror image.
+# Their mean is often better than either. The argument `views` says what
+# inference averages: `"mirror"` averages these two views, `"mirror_translate"`
+# six: both, and both moved by one pixel in two directions. Inference then takes
+# two or six times as long. Training does not change.
 #
-# The views that are mirrored are for photographs. The mirror image of a digit
-# is not that digit, so on digits they can do harm.
+# Mirroring suits photographs. The mirror image of a digit is usually not the
+# same digit, so on digits it can lower the accuracy.
 
 # %%
 for count, views in ((1, None), (2, "mirror"), (6, "mirror_translate")):
@@ -776,7 +782,7 @@ for count, views in ((1, None), (2, "mirror"), (6, "mirror_translate")):
 # %% [markdown]
 # ## To 94%
 #
-# The nets above were narrow and saw few images. With the published width, all
+# The models above were narrow and saw few images. With the published width, all
 # 50,000 images and the recipe's epochs, the same code reaches 94% on CIFAR-10:
 #
 # ```python
@@ -785,7 +791,7 @@ for count, views in ((1, None), (2, "mirror"), (6, "mirror_translate")):
 # model = recipe.fit(x_train, y_train, validation_data=(x_test, y_test))
 # ```
 #
-# These are the runs that were measured with this package.
+# The list below shows the results measured with this package.
 
 # %%
 for name in recipes.names():

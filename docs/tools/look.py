@@ -1,15 +1,15 @@
-"""Opens the pages of the built site in Chromium, and says what is wrong.
+"""Opens pages of the built site in Chromium and reports what is wrong.
 
-    python docs/tools/look.py SITE [--pages PAGE ...] [--screenshots FOLDER]
+    pip install playwright
+    python docs/tools/look.py SITE [--pages PAGE ...]
 
-Each page is opened as wide as a desktop's window and as a phone.  Wrong are: a
-picture that does not load, content wider than the window or cut off, a
-signature that has to be scrolled, an error in the console, and a request to
+Each page is opened as wide as a desktop window and as a phone.  Reported are:
+an image that does not load, content that is wider than the window or cut off,
+a signature that has to be scrolled, an error in the console, and a request to
 another host.
 """
 
 import argparse
-import base64
 import contextlib
 import functools
 import http.server
@@ -18,14 +18,13 @@ import shutil
 import sys
 import threading
 
-from chromium import Chromium
-
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+PAGES = ("index.html", "reference/layers/index.html")
 WIDTHS = (1280, 390)  # pixels
 
-# What is wrong with the page that is open, as a list of strings.
+# Returns the faults of the open page, as a list of strings.
 LOOK = """
-(async () => {
+async () => {
   const wrong = [];
   const name = (e) => e.tagName.toLowerCase() + ' "' +
     (e.textContent.trim() || e.src || "").slice(0, 40) + '"';
@@ -50,66 +49,58 @@ LOOK = """
     if (code.scrollWidth > code.clientWidth + 1)
       wrong.push("signature does not fit: " + name(code));
   return wrong;
-})()
+}
 """
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("site", type=pathlib.Path)
-    parser.add_argument("--pages", nargs="+", help="such as index.html")
-    parser.add_argument("--screenshots", type=pathlib.Path)
+    parser.add_argument("--pages", nargs="+", default=PAGES)
     arguments = parser.parse_args()
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None:
-        print(f"Left out: none of {', '.join(BROWSERS)} is installed.")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        print(f"Skipped: none of {', '.join(BROWSERS)} is installed.")
         return 0
-    pages = arguments.pages or sorted(
-        str(path.relative_to(arguments.site))
-        for path in arguments.site.rglob("*.html")
-    )
+    # Not needed where there is no browser.
+    from playwright.sync_api import sync_playwright
+
     faults = 0
-    with served(arguments.site) as root, Chromium(browser) as chromium:
-        for page in pages:
+    with served(arguments.site) as root, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path)
+        for name in arguments.pages:
             for width in WIDTHS:
-                wrong = look(chromium, root, page, width)
+                wrong = look(browser, root, name, width)
                 for fault in wrong:
-                    print(f"{page} at {width}: {fault}")
+                    print(f"{name} at {width}: {fault}")
                 faults += len(wrong)
-                if arguments.screenshots:
-                    name = f"{page.replace('/', '_')}-{width}.png"
-                    save(chromium, arguments.screenshots / name)
-    print(f"{len(pages)} pages at {WIDTHS} pixels: {faults} faults.")
+        browser.close()
+    print(f"{len(arguments.pages)} pages at {WIDTHS} pixels: {faults} faults.")
     return min(faults, 1)
 
 
-def look(chromium, root, page, width):
-    chromium.resize(width, height=900)
-    events = chromium.open(root + page)
-    wrong = chromium.evaluate(LOOK)
-    for method, event in [*events, *chromium.events()]:
-        if method == "Runtime.exceptionThrown":
-            thrown = event["exceptionDetails"]
-            text = thrown.get("exception", {}).get("description")
-            wrong.append(f"console: {text or thrown['text']}")
-        elif method == "Log.entryAdded" and event["entry"]["level"] == "error":
-            wrong.append(f"console: {event['entry']['text']}")
-        elif method == "Runtime.consoleAPICalled" and event["type"] == "error":
-            values = (arg.get("value", arg["type"]) for arg in event["args"])
-            wrong.append(f"console: {' '.join(map(str, values))}")
-        elif method == "Network.requestWillBeSent":
-            url = event["request"]["url"]
-            if not url.startswith((root, "data:", "blob:")):
-                wrong.append(f"another host: {url}")
-    return wrong
+def look(browser, root, name, width):
+    """The faults of a page in a window of this width."""
+    wrong = []
 
+    def on_console(message):
+        if message.type == "error":
+            wrong.append(f"console: {message.text}")
 
-def save(chromium, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture = chromium.call(
-        "Page.captureScreenshot", captureBeyondViewport=True
+    def on_request(request):
+        if not request.url.startswith((root, "data:", "blob:")):
+            wrong.append(f"another host: {request.url}")
+
+    page = browser.new_page(
+        viewport={"width": width, "height": 900}, is_mobile=width < 600
     )
-    path.write_bytes(base64.b64decode(picture["data"]))
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: wrong.append(f"console: {error}"))
+    page.on("request", on_request)
+    page.goto(root + name)
+    wrong += page.evaluate(LOOK)
+    page.close()
+    return wrong
 
 
 @contextlib.contextmanager
@@ -123,8 +114,10 @@ def served(folder):
     handler = functools.partial(Handler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
 
 
 if __name__ == "__main__":

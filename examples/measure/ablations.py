@@ -74,30 +74,32 @@ ANNEALED = {"make_optimizer": optimizers.davidnet_optimizer}
 # The first of each is what the others are compared with.
 CHANGES = {
     "davidnet": {
-        "as it is": {},
-        "Glorot's initialization, not PyTorch's": {"net": GlorotDavidNet},
+        "baseline": {},
+        "Glorot's initialization instead of PyTorch's": {"net": GlorotDavidNet},
         "no cutout": {"augmentation": "crop_flip"},
-        "a constant rate of 0.1": {"make_optimizer": constant_rate},
+        "constant learning rate of 0.1": {"make_optimizer": constant_rate},
     },
     "bag_of_tricks": {
-        "under `davidnet`'s optimizer": ANNEALED,
-        "so, the whole batch normalized": {**ANNEALED, "groups": 1},
-        "so, nearly ReLU: CELU of alpha 0.001": {**ANNEALED, "alpha": 0.001},
+        "baseline, with `davidnet`'s optimizer": ANNEALED,
+        "same, with ordinary batch normalization": {**ANNEALED, "groups": 1},
+        "same, with CELU(0.001), almost ReLU": {**ANNEALED, "alpha": 0.001},
     },
     "airbench94_muon": {
-        "as it is": {},
-        "filters of noise, which whiten nothing": {"net": NoisyAirbench},
-        "PyTorch's initialization, not identities": {"net": RandomAirbench},
-        "flips by chance, not alternating": {
+        "baseline": {},
+        "random orthogonal first filters, no whitening": {"net": NoisyAirbench},
+        "PyTorch's initialization instead of identities": {
+            "net": RandomAirbench
+        },
+        "random flip instead of alternating flip": {
             "alternating_flip": False,
             "augmentation": "crop2_flip",
         },
         "no label smoothing": {"label_smoothing": 0.0},
     },
     "airbench94": {
-        "as it is": {},
+        "baseline": {},
         "no Lookahead": {"make_optimizer": without_lookahead},
-        "the biases at the rate of the kernels": {"bias_scale": 1.0},
+        "biases with the learning rate of the kernels": {"bias_scale": 1.0},
     },
 }
 

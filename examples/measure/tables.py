@@ -2,13 +2,14 @@
 
     python examples/measure/tables.py
 
-Everything between a pair of marker comments is replaced.  The accuracies are
-those of the presets and of the runs in docs/results, a JSON file per seed, the
-speeds those of the benchmark there; the rest is what the recipes say.  A test
+Everything between a pair of marker comments is replaced.  The accuracies come
+from the presets and from the runs in docs/results, a JSON file per seed; the
+speeds are from the benchmark there; the rest is what the recipes say.  A test
 compares the pages with what this renders.
 """
 
 import json
+import math
 import pathlib
 import statistics
 
@@ -21,9 +22,9 @@ ROOT = pathlib.Path(__file__).parents[2]
 BENCHMARK = ROOT / "docs/results/benchmark-cpu.json"
 ABLATIONS = ROOT / "docs/results/ablations.json"
 VIEWS = {
-    "one view": "plain",
-    "two views": "mirror",
-    "six views": "mirror_translate",
+    "without TTA": "plain",
+    "mirror TTA": "mirror",
+    "six-view TTA": "mirror_translate",
 }
 # An interval of two runs says nothing: Student's t is 12.7 there.
 LEAST_RUNS = 3
@@ -52,57 +53,80 @@ def percent(values: list[float]) -> str:
     return text
 
 
-def rows(recipe: recipes.Recipe, docs: str) -> list[list[str]]:
-    """A row for what was measured first, and for all on two CPU cores."""
-    first, *others = recipe.measured or (None,)
-    others = [result for result in others if on_two_cores(result)]
-    return [row(recipe, result, docs) for result in (first, *others)]
+def own_views(recipe: recipes.Recipe) -> str:
+    """The recipe's test-time augmentation, as the runs name it."""
+    return recipe.net_arguments.get("views") or "plain"
 
 
-def on_two_cores(result: recipes.Result | None) -> bool:
-    return bool(result and result.hardware.startswith("two cores"))
+def on_two_cores(result: recipes.Result) -> bool:
+    return result.hardware.startswith("two cores")
 
 
-def row(
-    recipe: recipes.Recipe, result: recipes.Result | None, docs: str
-) -> list[str]:
-    """The cells of a result; `docs` is the path of docs/, with its slash."""
-    name = f"`{recipe.name}`"
-    if on_two_cores(result) and "bfloat16" in result.hardware:
-        name += ", bfloat16"
-    cells = [name, f"{recipe.batch_size}, {recipe.epochs}"]
-    if result:
-        results = runs(recipe.name, result.source)
-        page = docs + result.source.removeprefix("docs/")
-        cells.append(f"[{len(results)}]({page})")
-        own = recipe.net_arguments.get("views") or "plain"
-        for views in VIEWS.values():
-            text = percent([run["accuracy"][views] for run in results])
-            cells.append(f"**{text}**" if views == own else text)
-    else:
-        cells += ["not yet", "-", "-", "-"]
-    timed = on_two_cores(result) and result.seconds
-    cells.append(f"{result.seconds / 60:.0f} min" if timed else "-")
-    published = recipe.published
-    cells.append(f"{100 * published.accuracy:.4g}" if published else "-")
-    return cells
+def link(text: str, result: recipes.Result) -> str:
+    """The text as a link from README.md to the page of a result."""
+    return f"[{text}]({result.source})"
 
 
-def table(docs: str) -> str:
-    """The table of the recipes, in Markdown."""
-    head = ["recipe", "batch, epochs", "runs", *VIEWS]
-    head += ["two CPU cores", "published"]
-    cells = [rows(recipes.get(name), docs) for name in recipes.names()]
-    return report.table(head, sum(cells, []))
+def summary() -> str:
+    """README's table: a row per recipe, by its time on two CPU cores."""
+    rows = []
+    for name in recipes.names():
+        recipe = recipes.get(name)
+        label, accuracy = f"`{name}`", "not yet trained in full"
+        if recipe.measured:
+            most = max(recipe.measured, key=lambda result: result.runs)
+            tested = [
+                run["accuracy"][own_views(recipe)]
+                for run in runs(name, most.source)
+            ]
+            label = link(label, most)
+            accuracy = f"{percent(tested)} ({len(tested)})"
+        timed = [result for result in recipe.measured if result.seconds]
+        cpu = next(filter(on_two_cores, timed), None)
+        gpu = next(
+            (r for r in timed if r.hardware.startswith("one H200")), None
+        )
+        row = [
+            label,
+            accuracy,
+            f"{100 * recipe.published.accuracy:.4g}"
+            if recipe.published
+            else "-",
+            link(f"{cpu.seconds / 60:.0f} min", cpu) if cpu else "-",
+            link(f"{gpu.seconds:.0f} s", gpu) if gpu else "-",
+        ]
+        rows.append((cpu.seconds if cpu else math.inf, row))
+    rows.sort(key=lambda pair: pair[0])
+    head = ["recipe", "accuracy, % (runs)", "published, %"]
+    head += ["two CPU cores", "one H200"]
+    return report.table(head, [row for _, row in rows])
+
+
+def accuracies() -> str:
+    """The recipes' table: every measured result, under all views."""
+    rows = []
+    for name in recipes.names():
+        recipe = recipes.get(name)
+        for result in recipe.measured:
+            cells = [f"`{name}`", result.hardware]
+            page = result.source.removeprefix("docs/")
+            results = runs(name, result.source)
+            cells.append(f"[{len(results)}]({page})")
+            for views in VIEWS.values():
+                text = percent([run["accuracy"][views] for run in results])
+                own = views == own_views(recipe)
+                cells.append(f"**{text}**" if own else text)
+            rows.append(cells)
+    return report.table(["recipe", "hardware", "runs", *VIEWS], rows)
 
 
 def printed() -> str:
-    """What README's program printed in the run of seed 1."""
-    result = recipes.get("airbench94_muon").measured[0]
-    run = runs("airbench94_muon", result.source)[1]
+    """What README's program printed in the run of seed 7."""
+    result = recipes.get("cpu94").measured[0]
+    run = runs("cpu94", result.source)[7]
     accuracy = [round(value, 3) for value in run["history"]["accuracy"]]
     test = run["accuracy"]["mirror_translate"]
-    return f"```text\n{accuracy}\n{test:.2%} of the test images\n```\n"
+    return f"```text\n{accuracy}\ntest accuracy: {test:.2%}\n```\n"
 
 
 def seeds(name: str, source: str) -> str:
@@ -126,22 +150,25 @@ def seeds(name: str, source: str) -> str:
 
 
 def facts(name: str) -> str:
-    """How good a preset is, and how it was trained."""
-    facts = presets.info(name)
+    """How good a pretrained model is, and how it was trained."""
+    info = presets.info(name)
     rows = [
-        [label, *(f"{facts['accuracy'][key][v]:.2%}" for v in VIEWS.values())]
-        for label, key in (("the run", "run"), ("this file, float32", "file"))
+        [label, *(f"{info['accuracy'][key][v]:.2%}" for v in VIEWS.values())]
+        for label, key in (
+            ("at the end of training", "run"),
+            ("the published file, in float32", "file"),
+        )
     ]
-    hardware = facts["hardware"]
-    versions = ", ".join(f"{k} {v}" for k, v in facts["versions"].items())
+    hardware = info["hardware"]
+    versions = ", ".join(f"{k} {v}" for k, v in info["versions"].items())
     lines = [
-        f"Run: `{facts['command']}`, the only run of this command",
-        f"Trained on {facts['trained']} on {facts['backend']} on "
+        f"Run: `{info['command']}`. This command was run once",
+        f"Trained on {info['trained']} on {info['backend']} on "
         f"{hardware['cores']} cores of an {hardware['processor']}; {versions}",
-        f"SHA-256 of the file: `{facts['sha256']}`",
+        f"SHA-256 of the file: `{info['sha256']}`",
     ]
     return (
-        report.table(["accuracy on the 10,000 test images", *VIEWS], rows)
+        report.table(["accuracy, 10,000 test images", *VIEWS], rows)
         + "\n"
         + "".join(f"- {line}.\n" for line in lines)
     )
@@ -180,7 +207,7 @@ def speed() -> str:
                         times,
                     )
                 )
-    head = ["two CPU cores", "width", "images/s", "times PyTorch's"]
+    head = ["two CPU cores", "width", "images/s", "relative to PyTorch"]
     return report.table(head, rows)
 
 
@@ -207,7 +234,8 @@ def ablations() -> str:
                 )
             label = f"`{recipe}`" if seeds is whole else ""
             rows.append((label, change, f"{one:.2f}", f"{two:.2f}", difference))
-    head = ["recipe", "change", "one view, %", "two views, %", "difference"]
+    head = ["recipe", "change", "without TTA, %", "mirror TTA, %"]
+    head.append("difference")
     return report.table(head, rows)
 
 
@@ -241,19 +269,9 @@ def replaced(text: str, name: str, content: str) -> str:
 def pages() -> dict[pathlib.Path, str]:
     """The pages with their tables as they must be, by path."""
     contents = {
-        "README.md": {
-            "recipes": table("docs/"),
-            "printed": printed(),
-            "speed": speed(),
-        },
-        "docs/index.md": {"recipes": table("")},
-        "docs/recipes.md": {"recipes": table("")},
-        **{
-            f"docs/models/{presets.info(name)['recipe']}.md": {
-                "facts": facts(name)
-            }
-            for name in presets.list()
-        },
+        "README.md": {"recipes": summary(), "printed": printed()},
+        "docs/recipes.md": {"recipes": accuracies()},
+        "docs/pretrained.md": {name: facts(name) for name in presets.list()},
         "docs/speed.md": {"speed": speed()},
         "docs/results/benchmark-cpu.md": {"benchmark": benchmark()},
         "docs/results/ablations.md": {"ablations": ablations()},

@@ -7,9 +7,10 @@ augmentation, the optimizer and the loop are PyTorch's.  It needs the extra
 `torch`.
 """
 
+import argparse
+import json
 import os
 import pathlib
-import sys
 import time
 
 # Of the package only the data are used here.
@@ -27,9 +28,6 @@ from torch.nn.functional import cross_entropy
 
 from keras_davidnet import datasets
 
-sys.path.append(str(pathlib.Path(__file__).parents[1]))
-from cifar10_runs import make_parser, save_report
-
 
 @torch.no_grad()
 def evaluate(model, images, labels):
@@ -40,7 +38,14 @@ def evaluate(model, images, labels):
 
 
 def main():
-    args = make_parser(__doc__.splitlines()[0], "runs/pytorch").parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="path of CIFAR-10")
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--batch-size", type=int, default=512)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=pathlib.Path, default="runs/pytorch")
+    args = parser.parse_args()
     torch.manual_seed(args.seed)
     (x_train, y_train), (x_test, y_test) = (
         (torch.tensor(x), torch.tensor(y).long().flatten())
@@ -78,7 +83,13 @@ def main():
             history.setdefault(name, []).append(value)
     seconds = time.perf_counter() - start
 
-    save_report(args, {"torch": torch.__version__}, seconds, history)
+    report = {
+        "torch": torch.__version__,
+        "seconds": seconds,
+        **{name: str(value) for name, value in vars(args).items()},
+        **history,
+    }
+    (args.output / "history.json").write_text(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ AIRBENCH94_MUON = Recipe(
             runs=5,
             one_view_accuracy=0.9317,
             std=0.0012,
+            seconds=20,
             hardware="one H200, float32",
             source="docs/results/gpu-h200.md",
         ),
