@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_davidnet import DavidNet, ProgressiveResizing
-from keras_davidnet.models.resize import resize
+from keras_davidnet import _backend
 
 # Off where that can be: it is slow to compile.
 XLA = keras.backend.backend() == "jax"
