@@ -253,12 +253,13 @@ def _shares(optimizers, schedules):
     """Rate of each optimizer, relative to the last, the default."""
     if len(optimizers) == 1:
         return [1.0]
-    rates = [
-        max(schedule.values)
-        if isinstance(schedule, PiecewiseLinear)
-        else float(optimizer.learning_rate)
-        for optimizer, schedule in zip(optimizers, schedules, strict=True)
-    ]
+    rates = []
+    for optimizer, schedule in zip(optimizers, schedules, strict=True):
+        schedule = getattr(schedule, "schedule", schedule)  # of a default
+        if isinstance(schedule, PiecewiseLinear):
+            rates.append(max(schedule.values))
+        else:
+            rates.append(float(optimizer.learning_rate))
     if rates[-1] == 0:
         raise ValueError(
             "The default group's rate must be above 0, or the others have no "

@@ -477,6 +477,10 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
                 steps_per_epoch=steps_per_epoch,
                 **kwargs,
             )
+        except BaseException:
+            if self.compiled and (average := find_average(self.optimizer)):
+                average.reset()
+            raise
         finally:
             for callback in callbacks:
                 if hasattr(callback, "restore"):
