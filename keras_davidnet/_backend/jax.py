@@ -22,8 +22,8 @@ __all__ = [
     "sync_state",
 ]
 
-# Images in a part of the batch, so that their patches and gradients stay in the
-# processor's caches.
+# Bytes of images in a part of the batch: its patches and gradients then stay in
+# the processor's caches.
 PART_BYTES = 3 * 2**17
 
 

@@ -138,14 +138,32 @@ def exact_gelu(x):
     return 0.5 * x * (1 + tf.math.erf(0.5**0.5 * x))
 
 
+def unfused_tanh(x):
+    """Its signs keep it apart from a convolution and normalization before it.
+
+    TensorFlow fuses the three on a CPU, which oneDNN then cannot compute.
+    """
+    return -tf.tanh(-x)
+
+
+def unfused_mish(x):
+    return x * unfused_tanh(tf.math.softplus(x))
+
+
+FOR_INFERENCE = {
+    keras.activations.gelu: exact_gelu,
+    keras.activations.tanh: unfused_tanh,
+    keras.activations.mish: unfused_mish,
+}
+
+
 def activate(activation, inputs, training):
-    # Only GELU and SiLU need this; the other activations used here are single
+    # Only GELU and SiLU need fusing; the other activations used here are single
     # operations.
-    gelu, silu = keras.activations.gelu, keras.activations.silu
-    if training and activation in (gelu, silu):
+    if not training:
+        activation = FOR_INFERENCE.get(activation, activation)
+    elif activation in (keras.activations.gelu, keras.activations.silu):
         activation = fused_elementwise(activation)
-    elif activation is gelu:
-        activation = exact_gelu
     return activation(inputs)
 
 

@@ -173,6 +173,21 @@ def test_res_block_equals_numpy(rng, residual, training):
     )
 
 
+@pytest.mark.parametrize("activation", ["tanh", "mish"])
+def test_compiled_inference_of_an_activation(rng, activation):
+    x = rng.normal(size=(4, 8, 8, 3)).astype("float32")
+    layer, linear = ConvBN(4, activation=activation), ConvBN(4, activation=None)
+    model = keras.Sequential([keras.Input((8, 8, 3)), layer])
+    linear.build(x.shape)
+    linear.set_weights(layer.get_weights())
+    model.compile(jit_compile=keras.backend.backend() == "jax")
+    y = numpy(linear(x)).astype("float64")
+    expected = {"tanh": np.tanh(y), "mish": y * np.tanh(np.log1p(np.exp(y)))}
+    np.testing.assert_allclose(
+        model.predict(x, verbose=0), expected[activation], rtol=0, atol=1e-5
+    )
+
+
 def test_dropout_comes_before_normalization(rng):
     # Dropped, an output of the convolution is 0, and leaves the normalization
     # as the one value -mean / deviation; after it, it would be 0.
