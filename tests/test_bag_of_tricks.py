@@ -552,12 +552,12 @@ def test_recipe_fits_saves_and_loads(rng, tmp_path):
 def test_recipe_adapts_on_ten_thousand_images(rng, monkeypatch):
     seen = []
 
-    def adapt(net, images):
+    def adapt(layer, images):
         seen.append(len(images))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(WhitenedDavidNet, "adapt", adapt)
-    images = np.zeros((10_500, 8, 8, 3), "uint8")
+    monkeypatch.setattr(WhiteningConv2D, "adapt", adapt)
+    images = np.full((10_500, 8, 8, 3), 200, "uint8")
     recipe = recipes.get("bag_of_tricks").replace(
         width=1, input_shape=(8, 8, 3)
     )
