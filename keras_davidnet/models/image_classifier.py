@@ -554,7 +554,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     def _with_flat_labels(self, data):
         """Metrics see sparse labels of shape `(batch,)`, not `(batch, 1)`."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if isinstance(self.loss, SmoothedCrossentropy) and y is not None:
+        if isinstance(self.loss, SmoothedCrossentropy):
             y = flat_labels(y)
         return x, y, sample_weight
 

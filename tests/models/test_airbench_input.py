@@ -152,8 +152,8 @@ def test_bad_arguments(arguments, error, message):
         {"steps_per_epoch": 0},
         {"epochs": 0},
         {"batch_size": 0},
-        {"filters_momentum": 1.5},
-        {"sgd_momentum": 1.5},
+        {"bias_learning_rate": 0},
+        {"head_learning_rate": 0},
         {"whitening_epochs": 0},
     ],
 )

@@ -101,7 +101,6 @@ def test_impossible_values():
         {"width": (4, 8, 16)},
         {"peak_learning_rate": (1.0, 0.1)},
         {"peak_learning_rate": (0.0, 1.0)},
-        {"peak_learning_rate": -0.1},
         {"peak_learning_rate": ()},
         {"warmup": (0.0, 0.5)},
         {"warmup": 1.0},
