@@ -121,16 +121,12 @@ def short(monkeypatch, tmp_path):
         (keras_davidnet.WhitenedDavidNet, 4),
         (keras_davidnet.Airbench, (4, 8, 8)),
     ):
-        parameters = inspect.signature(net.__init__).parameters.values()
-        monkeypatch.setattr(
-            net.__init__,
-            "__defaults__",
-            tuple(
-                width if p.name in ("width", "widths") else p.default
-                for p in parameters
-                if p.default is not p.empty
-            ),
-        )
+        # Up to the width or widths all arguments are positional.
+        names = [*inspect.signature(net.__init__).parameters][1:]
+        defaults = list(net.__init__.__defaults__)
+        index = next(i for i, n in enumerate(names) if n.startswith("width"))
+        defaults[index] = width
+        monkeypatch.setattr(net.__init__, "__defaults__", tuple(defaults))
 
 
 @pytest.fixture
