@@ -29,7 +29,7 @@ import keras_tuner  # noqa: E402
 
 import keras_davidnet  # noqa: E402
 import keras_davidnet.recipes.recipe  # noqa: E402
-from keras_davidnet import datasets, recipes, tuning  # noqa: E402
+from keras_davidnet import datasets, presets, recipes, tuning  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -77,10 +77,11 @@ def public():
                         yield f"{name}.{attribute}", method
 
 
+# Not `inspect.getdoc`, which inherits Keras's.
 DOCSTRINGS = {
-    name: inspect.getdoc(thing)
+    name: inspect.cleandoc(thing.__doc__)
     for name, thing in public()
-    if "```python" in (inspect.getdoc(thing) or "")
+    if "```python" in (thing.__doc__ or "")
 }
 
 
@@ -157,6 +158,7 @@ def namespace(short, monkeypatch, rng):
         "np": np,
         "os": os,
         "datasets": datasets,
+        "presets": presets,
         "recipes": recipes,
         **{name: thing for name, thing in public() if "." not in name},
         "load_cifar10": datasets.load_cifar10,
