@@ -168,10 +168,9 @@ def test_config_round_trip():
     )
 
 
-def test_usable_by_name_in_stock_layers():
-    layer = keras.layers.Dense(
-        4, kernel_initializer="keras_davidnet>PyTorchUniform"
-    )
+def test_usable_by_config_in_stock_layers():
+    config = {"class_name": "keras_davidnet>PyTorchUniform", "config": {}}
+    layer = keras.layers.Dense(4, kernel_initializer=config)
     layer.build((None, 9))
     assert np.abs(layer.get_weights()[0]).max() <= 1 / 3
 

@@ -1,5 +1,8 @@
 """JAX: what XLA does slowly on a CPU, and steps that work on a state."""
 
+# Pyright takes `jax` for this module.
+# pyright: reportAttributeAccessIssue=false
+
 import contextlib
 import functools
 import itertools
@@ -24,14 +27,7 @@ __all__ = [
 PART_BYTES = 3 * 2**17
 
 
-def conv(
-    inputs,
-    kernel,
-    strides=1,
-    padding="valid",
-    data_format=None,
-    dilation_rate=1,
-):
+def conv(inputs, kernel, strides, padding, data_format, dilation_rate):
     """`keras.ops.conv`, with fast gradients on a CPU."""
     if (
         jax.default_backend() != "cpu"
@@ -43,13 +39,13 @@ def conv(
         or _bytes(inputs) <= PART_BYTES
         or data_format != "channels_last"
         or inputs.shape[-1] != kernel.shape[-2]  # groups
-        or tuple(dilation_rate) != (1, 1)
+        or dilation_rate != (1, 1)
     ):
         return keras.ops.conv(
             inputs, kernel, strides, padding, data_format, dilation_rate
         )
     kernel = keras.ops.convert_to_tensor(kernel)
-    return convolution(inputs, kernel, tuple(strides), padding.upper())
+    return convolution(inputs, kernel, strides, padding.upper())
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))

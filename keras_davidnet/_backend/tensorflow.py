@@ -1,5 +1,8 @@
 """TensorFlow: fused kernels, and `tf.distribute`."""
 
+# Pyright takes `tensorflow` for this module.
+# pyright: reportAttributeAccessIssue=false
+
 import contextlib
 import functools
 from typing import Any

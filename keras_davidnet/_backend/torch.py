@@ -1,5 +1,8 @@
 """PyTorch: kernels that take images with the channels last as they are."""
 
+# Pyright takes `torch` for this module.
+# pyright: reportAttributeAccessIssue=false
+
 import torch
 
 __all__ = ["batch_normalization", "max_pool", "random_int16"]

@@ -1,5 +1,6 @@
 """Decoupled weight decay."""
 
+import contextlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -115,7 +116,9 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
         if model.optimizer is trained:
             model.optimizer = optimizer
             model.make_train_function(force=True)
-            if trained is not optimizer:
+        if trained is not optimizer:
+            # On JAX a step that fails leaves variables without a value.
+            with contextlib.suppress(TypeError):
                 _assign(optimizer, trained)
 
     def _excluded_variables(self):

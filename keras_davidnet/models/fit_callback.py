@@ -65,8 +65,10 @@ class FitCallback(keras.callbacks.Callback):
         epochs = min(self.epochs, self.params["epochs"])
         schedules = [schedule_of(leaf) for leaf in leaves]
         if not any(isinstance(one, DefaultSchedule) for one in schedules):
-            if steps is not None and epoch < epochs:
-                _warn(schedules, made + total_steps(epochs - epoch, steps))
+            # Once: each call of a loop of `fit` would warn.
+            if steps and epoch < epochs and not self.model.warned_of_rates:
+                last_step = made + total_steps(epochs - epoch, steps)
+                self.model.warned_of_rates = _warn(schedules, last_step)
             return
         if steps is None:
             raise ValueError(
@@ -142,10 +144,10 @@ def _log_names(leaves):
 
 
 def _warn(schedules, last_step):
-    """Warns if the rates of a user end elsewhere than `fit`."""
+    """Warns if a user's rates end elsewhere than `fit`; whether it did."""
     rates = [one for one in schedules if isinstance(one, PiecewiseLinear)]
     if not rates:
-        return
+        return False
     # Some groups may be done before the others.
     longest = max(rates, key=lambda rate: rate.knots[-1])
     knot, value = longest.knots[-1], longest.values[-1]
@@ -154,10 +156,11 @@ def _warn(schedules, last_step):
     elif knot < last_step and value == 0:
         effect = "the steps between change nothing"
     else:
-        return
+        return False
     warnings.warn(
         f"The learning rate's last knot is at step {knot:g}, and fit() ends at "
         f"step {last_step}: {effect}. Make the schedule for the length of this "
         "fit(), or call compile() without an optimizer.",
         stacklevel=2,
     )
+    return True

@@ -130,6 +130,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     body: Sequence[keras.layers.Layer]
     default_optimizer: Callable[..., keras.optimizers.Optimizer]
 
+    warned_of_rates = False
     _training_size = None
 
     def __init__(
@@ -392,6 +393,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             metrics=["accuracy"] if metrics is None else metrics,
             **kwargs,
         )
+        self.warned_of_rates = False
 
     def fit(
         self,

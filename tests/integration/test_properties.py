@@ -98,12 +98,12 @@ def test_res_block_round_trip(arguments):
             "dtype": st.sampled_from(["float32", "mixed_float16"]),
         }
     ),
-    st.sampled_from([(True, True), (True, False), (False, False)]),
+    st.sampled_from([(True, "mirror"), (True, None), (False, None)]),
 )
 @pytest.mark.slow
-def test_davidnet_round_trip(arguments, top_and_tta):
-    top, tta = top_and_tta
-    model = DavidNet(**arguments, include_top=top, tta=tta)
+def test_davidnet_round_trip(arguments, top_and_views):
+    top, views = top_and_views
+    model = DavidNet(**arguments, include_top=top, views=views)
     assert_round_trip(model, arguments["input_shape"])
 
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.extra
 NETS = {
     "float32": {},
     "mixed_bfloat16": {"dtype": "mixed_bfloat16"},
-    "mixed_float16-flip_averaging": {"dtype": "mixed_float16", "tta": True},
+    "mixed_float16-flip_averaging": {"dtype": "mixed_float16", "views": "mirror"},
 }
 
 
@@ -65,7 +65,7 @@ def check(predict, net, images):
         return reference.davidnet(images, net, *statistics)
 
     expected = logits(images)
-    if net.tta:
+    if net.views:
         expected = (expected + logits(images[:, :, ::-1])) / 2
     assert expected.std() > 1
     for size in (7, 1):

@@ -34,9 +34,8 @@ def search(data, tmp_path):
                 }
             ),
             objective="val_loss",
-            max_trials=1,
             directory=tmp_path,
-            **(tuner or {}),
+            **{"max_trials": 1, **(tuner or {})},
         )
         if not kwargs.keys() & {"validation_split", "validation_data"}:
             kwargs["validation_data"] = data
@@ -150,22 +149,33 @@ def test_class_weight(search, data):
         ({"validation_split": 2}, "Received: validation_split=2"),
         ({"no_such": 1}, "no_such"),
         ({"batch_size": 64}, "batch_size=64"),
-        (
-            {"tuner": {"loss": "sparse_categorical_crossentropy"}},
-            "from_logits=True.*Received: loss=",
-        ),
-        (
-            {
-                "tuner": {"loss": keras.losses.MeanSquaredError()},
-                "space": {"label_smoothing": (0.1, 0.2)},
-            },
-            "Received: label_smoothing=0.1",
-        ),
     ],
 )
 def test_what_ends_a_search(search, arguments, message):
     with pytest.raises(keras_tuner.errors.FatalError, match=message):
         search(**{"callbacks": [Seen()], **arguments})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "loss, smoothing, message",
+    [
+        ("sparse_categorical_crossentropy", 0.0, "from_logits=True"),
+        (keras.losses.MeanSquaredError(), (0.1, 0.2), "label_smoothing=0.1"),
+    ],
+)
+def test_a_loss_of_the_tuner_that_no_trial_takes(
+    search, loss, smoothing, message
+):
+    # KerasTuner compiles the model, and goes on until its third failure.
+    with pytest.raises(RuntimeError, match=message):
+        search(
+            tuner={"loss": loss, "max_trials": 3},
+            space={
+                "label_smoothing": smoothing,
+                "peak_learning_rate": (0.1, 1),
+            },
+        )
 
 
 @pytest.mark.slow
