@@ -41,6 +41,8 @@ BLOCK = re.compile(
 )
 BATCH, EPOCHS = 16, 2
 pytestmark = pytest.mark.filterwarnings(
+    # Of every Keras model that loads weights before it trains.
+    "ignore:Skipping variable loading for optimizer",
     # As the runs end before the schedules do.
     "ignore:The learning rate's last knot",
     # Of KerasTuner and of Keras's exporters.
