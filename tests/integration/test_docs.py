@@ -29,7 +29,7 @@ import keras_tuner  # noqa: E402
 
 import keras_davidnet  # noqa: E402
 import keras_davidnet.recipes.recipe  # noqa: E402
-from keras_davidnet import datasets, recipes, tuning  # noqa: E402
+from keras_davidnet import datasets, presets, recipes, tuning  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -41,6 +41,8 @@ BLOCK = re.compile(
 )
 BATCH, EPOCHS = 16, 2
 pytestmark = pytest.mark.filterwarnings(
+    # Of every Keras model that loads weights before it trains.
+    "ignore:Skipping variable loading for optimizer",
     # As the runs end before the schedules do.
     "ignore:The learning rate's last knot",
     # Of KerasTuner and of Keras's exporters.
@@ -77,10 +79,11 @@ def public():
                         yield f"{name}.{attribute}", method
 
 
+# Not `inspect.getdoc`, which inherits Keras's.
 DOCSTRINGS = {
-    name: inspect.getdoc(thing)
+    name: inspect.cleandoc(thing.__doc__)
     for name, thing in public()
-    if "```python" in (inspect.getdoc(thing) or "")
+    if "```python" in (thing.__doc__ or "")
 }
 
 
@@ -121,16 +124,12 @@ def short(monkeypatch, tmp_path):
         (keras_davidnet.WhitenedDavidNet, 4),
         (keras_davidnet.Airbench, (4, 8, 8)),
     ):
-        parameters = inspect.signature(net.__init__).parameters.values()
-        monkeypatch.setattr(
-            net.__init__,
-            "__defaults__",
-            tuple(
-                width if p.name in ("width", "widths") else p.default
-                for p in parameters
-                if p.default is not p.empty
-            ),
-        )
+        # Up to the width or widths all arguments are positional.
+        names = [*inspect.signature(net.__init__).parameters][1:]
+        defaults = list(net.__init__.__defaults__)
+        index = next(i for i, n in enumerate(names) if n.startswith("width"))
+        defaults[index] = width
+        monkeypatch.setattr(net.__init__, "__defaults__", tuple(defaults))
 
 
 @pytest.fixture
@@ -161,6 +160,7 @@ def namespace(short, monkeypatch, rng):
         "np": np,
         "os": os,
         "datasets": datasets,
+        "presets": presets,
         "recipes": recipes,
         **{name: thing for name, thing in public() if "." not in name},
         "load_cifar10": datasets.load_cifar10,
