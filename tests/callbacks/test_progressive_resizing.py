@@ -33,7 +33,9 @@ def test_resize_matches_numpy(rng, size, xla):
         expected = scaled(expected, size[axis - 1], axis)
     resized = _backend.resize(keras.ops.convert_to_tensor(images), size, xla)
     np.testing.assert_allclose(resized, expected, atol=1e-5)
-    half = _backend.resize(keras.ops.convert_to_tensor(images, "float16"), size, xla)
+    half = _backend.resize(
+        keras.ops.convert_to_tensor(images, "float16"), size, xla
+    )
     assert keras.backend.standardize_dtype(half.dtype) == "float16"
     np.testing.assert_allclose(half, expected, atol=1e-2)
 

@@ -19,7 +19,7 @@ from keras_davidnet import (
     Resume,
 )
 from keras_davidnet.datasets import make_dataset
-from keras_davidnet.recipes import davidnet_optimizer
+from keras_davidnet.optimizers import davidnet_optimizer
 
 PROGRAM = pathlib.Path(__file__).with_name("train_and_resume.py")
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), "uint8")

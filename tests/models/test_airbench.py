@@ -12,9 +12,12 @@ from helpers import filters_first, filters_last, floats, restored
 from keras_davidnet import Airbench, optimizers, recipes
 
 torch = pytest.importorskip("torch", reason="PyTorch is what we compare with")
-from plain import numpy_airbench, pytorch_airbench  # noqa: E402
-from plain import pytorch_airbench94 as plain_airbench  # noqa: E402
-from plain import pytorch_airbench96 as plain_airbench96  # noqa: E402
+from plain import (  # noqa: E402
+    numpy_airbench,
+    pytorch_airbench,
+    pytorch_airbench94 as plain_airbench,  # noqa: E402
+    pytorch_airbench96 as plain_airbench96,  # noqa: E402
+)
 
 # Pixels of 0..255, minus 127.5, over 64: exact in float32.
 MEAN, STD = (0.5,) * 3, (64 / 255,) * 3

@@ -346,7 +346,11 @@ def test_config_round_trip():
         ({"std": (0.0, 1.0, 1.0)}, ValueError, r"std=\(0.0, 1.0, 1.0\)"),
         ({"dropout": 1.0}, ValueError, "dropout=1.0"),
         ({"label_smoothing": 1}, ValueError, "label_smoothing=1"),
-        ({"views": "mirror", "include_top": False}, ValueError, "views='mirror'"),
+        (
+            {"views": "mirror", "include_top": False},
+            ValueError,
+            "views='mirror'",
+        ),
         ({"views": "all"}, ValueError, "views='all'"),
         ({"augmentation": "flop"}, ValueError, "augmentation='flop'"),
         ({"augmentation": [1]}, TypeError, r"augmentation=\[1\]"),

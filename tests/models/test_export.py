@@ -16,7 +16,10 @@ pytestmark = pytest.mark.extra
 NETS = {
     "float32": {},
     "mixed_bfloat16": {"dtype": "mixed_bfloat16"},
-    "mixed_float16-flip_averaging": {"dtype": "mixed_float16", "views": "mirror"},
+    "mixed_float16-flip_averaging": {
+        "dtype": "mixed_float16",
+        "views": "mirror",
+    },
 }
 
 
