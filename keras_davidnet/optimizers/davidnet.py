@@ -39,6 +39,7 @@ def davidnet_optimizer(
         peak_epoch = (epochs + 1) // 5 or epochs / 5
     else:
         peak_epoch = check_number("warmup", warmup, gt=0, lt=1) * epochs
+    check_number("peak_learning_rate", peak_learning_rate, ge=0)
     rate = PiecewiseLinear(
         [0, peak_epoch * steps_per_epoch, steps],
         [0.0, peak_learning_rate, 0.0],

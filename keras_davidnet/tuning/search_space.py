@@ -28,9 +28,10 @@ _CHECKS = {
 
 def default_of(recipe: Recipe, name: str) -> Any:
     """The recipe's value of an argument; None if it has none."""
+    constructors = [base.__init__ for base in reversed(recipe.net.__mro__)]
     defaults = {
         key: parameter.default
-        for function in (recipe.make_optimizer, recipe.net)
+        for function in (recipe.make_optimizer, *constructors)
         for key, parameter in inspect.signature(function).parameters.items()
     }
     return {**defaults, **recipe.net_arguments, **vars(recipe)}.get(name)
