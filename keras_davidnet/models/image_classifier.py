@@ -1,6 +1,5 @@
 """The shell that all nets share, from raw images to a trained model."""
 
-import contextlib
 import functools
 import inspect
 import math
@@ -30,11 +29,7 @@ from keras_davidnet._checks import (
 from keras_davidnet.datasets import CIFAR10_MEAN, CIFAR10_STD, Batches
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.augmentation import get_augmentation
-from keras_davidnet.layers.composite import (
-    CompositeLayer,
-    build_any,
-    output_shape,
-)
+from keras_davidnet.layers.composite import CompositeLayer
 from keras_davidnet.losses import (
     SmoothedCrossentropy,
     check_takes_logits,
@@ -61,13 +56,6 @@ class _BuiltOnInit(type(keras.Model)):
     def __call__(cls, *args, **kwargs):  # pyright: ignore[reportSelfClsParameterName]
         net = super().__call__(*args, **kwargs)
         net.build(net.input_shape)
-        if not all(layer.built for layer in net.layers):
-            # Layers that a subclass calls in a `call` of its own.  If it cannot
-            # be traced, the first images build them, as in any model.
-            with contextlib.suppress(Exception):
-                keras.Operation.compute_output_spec(
-                    net, keras.KerasTensor(net.input_shape)
-                )
         return net
 
     @property
@@ -197,19 +185,15 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     def build(self, input_shape):
         if self.built:
             return
-        # Not in the constructor: its random seed comes after the body's.
+        # Not in the constructor: its random seeds come after the body's.
         self.head_initializer = keras.initializers.get(self.head_initializer)
         if self.include_top:
             self._add_head()
-        self.normalization.build(input_shape)
+        images = keras.KerasTensor(input_shape)
         if self.augmentation is not None:
-            # A symbolic call builds any layer, one without `build` included.
-            self.augmentation(keras.Input(input_shape[1:]), training=False)
-        shape = input_shape
-        for layer in self.body:
-            shape = build_any(layer, shape)
-        if self.include_top:
-            build_any(self.linear, build_any(self.pool, shape))
+            self.augmentation(images, training=False)
+        # Traces `call`, which builds the other layers, a subclass's too.
+        self.compute_output_spec(images)
 
     def _add_head(self):
         if hasattr(self, "pool") or hasattr(self, "linear"):
@@ -259,14 +243,6 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         # Softmax and loss want float32 under any precision.
         logits = ops.cast(self.linear(self.pool(x)), self.variable_dtype)
         return self.classifier_activation(self.logit_scale * logits)
-
-    def compute_output_shape(self, input_shape):
-        if self.include_top:
-            return (input_shape[0], self.num_classes)
-        shape = input_shape
-        for layer in self.body:
-            shape = output_shape(layer, shape)
-        return shape
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
@@ -725,21 +701,6 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         if net.include_top and net.num_classes == trained.num_classes:
             net.linear.set_weights(trained.linear.get_weights())
         return net
-
-    def save(self, filepath: str | PathLike, *args: Any, **kwargs: Any) -> None:
-        """Like `keras.Model.save`, but not to the older HDF5 format.
-
-        Raises:
-            ValueError: If `filepath` ends in `.h5` or `.hdf5`: the net that
-                Keras loads from there has lost its own loss and rates.
-        """
-        if str(filepath).endswith((".h5", ".hdf5")):
-            raise ValueError(
-                "HDF5 files do not keep the net's own loss and rates: save to "
-                "a file in `.keras`, or the weights alone by save_weights() "
-                f"to one in `.weights.h5`. Received: filepath={filepath}"
-            )
-        super().save(filepath, *args, **kwargs)
 
     def export(
         self,

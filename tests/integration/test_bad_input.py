@@ -286,13 +286,6 @@ def test_labels_that_are_not_an_array(model, images, labels):
         model.fit(images, labels.tolist(), verbose=0)
 
 
-@pytest.mark.parametrize("name", ["net.h5", "net.hdf5"])
-def test_a_file_that_loses_the_loss(model, tmp_path, name):
-    path = tmp_path / name
-    refused(lambda: model.save(path), r"\.keras.*Received: filepath=.*net\.h")
-    assert not path.exists()
-
-
 def test_what_is_right_is_taken(images, labels):
     """Data that look like mistakes and are none."""
     model = compiled()

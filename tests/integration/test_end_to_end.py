@@ -180,6 +180,26 @@ def test_a_file_of_an_earlier_version_still_loads(name):
     assert isinstance(model.optimizer, PyTorchSGD)
 
 
+# An average of weights has one variable more since: Keras skips its state.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "name", ["airbench", "bag_of_tricks", "davidnet_frozen"]
+)
+def test_a_file_of_each_net_still_loads(name):
+    path = pathlib.Path(__file__).parents[1] / "saved" / f"{name}_76316e1"
+    model = keras.saving.load_model(f"{path}.keras")
+    expected = np.load(f"{path}.npz")
+    np.testing.assert_allclose(
+        model.predict(expected["images"], verbose=0),
+        expected["predictions"],
+        rtol=1e-3,
+        atol=1e-5,
+    )
+    frozen = name == "davidnet_frozen"
+    assert model.body[1].trainable
+    assert model.body[0].trainable is not frozen
+
+
 def test_a_file_with_a_loss_of_probabilities_loads(rng, tmp_path):
     """0.1.0 took such a loss; `compile` refuses it now."""
     images = rng.integers(0, 256, (2, 8, 8, 3), "uint8")
