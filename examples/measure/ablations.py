@@ -52,13 +52,13 @@ class GlorotDavidNet(InitializedAnew, DavidNet):
     initializer = keras.initializers.GlorotUniform
 
 
-def without_lookahead(steps_per_epoch, epochs):
+def without_lookahead(steps_per_epoch, epochs, batch_size):
     return optimizers.airbench_sgd_optimizer(
-        steps_per_epoch, epochs
+        steps_per_epoch, epochs, batch_size
     ).inner_optimizer
 
 
-def constant_rate(steps_per_epoch, epochs):
+def constant_rate(steps_per_epoch, epochs, batch_size):
     return PyTorchSGD(0.1, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
 
