@@ -74,6 +74,16 @@ def check_images(name: str, images, channels: int, min_size: int) -> None:
     check_real(name, images)
 
 
+def check_not_dict(images) -> None:
+    """Raises a ValueError if a batch names its images and labels."""
+    if isinstance(images, dict):
+        raise ValueError(
+            "A batch must be a pair of images and labels, and not a dict; "
+            "tfds.load(..., as_supervised=True) returns pairs. "
+            f"Received: a dict with the keys {list(images)}"
+        )
+
+
 def check_raw(name: str, images: np.ndarray, low: float, high: float) -> None:
     """Raises a ValueError if these are not raw images in 0..255."""
     # Integers up to 1 are raw images, almost or entirely black.

@@ -17,6 +17,7 @@ from keras_davidnet._array_checks import (
     check_finite,
     check_images,
     check_labels,
+    check_not_dict,
     check_raw,
 )
 from keras_davidnet._checks import (
@@ -215,12 +216,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         )
 
     def call(self, images, training=False):
-        if isinstance(images, dict):
-            raise ValueError(
-                "A batch must be a pair of images and labels, and not a dict; "
-                "tfds.load(..., as_supervised=True) returns pairs. "
-                f"Received: a dict with the keys {list(images)}"
-            )
+        check_not_dict(images)
         check_images("images", images, self.image_shape[2], self.min_size)
         x = self.normalization(images)
         if training:
@@ -530,6 +526,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     def _with_flat_labels(self, data):
         """Metrics see sparse labels of shape `(batch,)`, not `(batch, 1)`."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        check_not_dict(x)
         if isinstance(self.loss, SmoothedCrossentropy):
             y = flat_labels(y)
         return x, y, sample_weight
