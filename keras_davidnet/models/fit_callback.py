@@ -1,5 +1,6 @@
 """What a run of `ImageClassifier.fit` does at its epochs and steps."""
 
+import functools
 import warnings
 
 import keras
@@ -76,10 +77,7 @@ class FitCallback(keras.callbacks.Callback):
                 "length is not known: give fit() `steps_per_epoch`, or give "
                 "compile() an optimizer. Received: steps_per_epoch=None"
             )
-        size = {"batch_size": self.batch_size} if self.batch_size else {}
-        new = self.model.default_optimizer(
-            steps_per_epoch=steps, epochs=epochs, **size
-        )
+        new = self._default_optimizer(steps, epochs)
         for leaf, schedule, other in zip(
             leaves, schedules, leaf_optimizers(new), strict=True
         ):
@@ -89,6 +87,23 @@ class FitCallback(keras.callbacks.Callback):
                 )
         # The rate is read when the step is traced.
         self.model.make_train_function(force=True)
+
+
+    def _default_optimizer(self, steps, epochs):
+        make = functools.partial(
+            self.model.default_optimizer, steps_per_epoch=steps, epochs=epochs
+        )
+        if self.batch_size is not None:
+            return make(batch_size=self.batch_size)
+        optimizer, other = make(), make(batch_size=1)
+        if optimizer.get_config() != other.get_config():
+            raise ValueError(
+                "The rates of a default compile() follow the batch size, which "
+                "a stream does not tell: give compile() an optimizer made for "
+                "it, or fit() arrays or the batches of datasets.make_dataset. "
+                "Received: batch_size=None"
+            )
+        return optimizer
 
 
 class LastEpoch(FitCallback):
