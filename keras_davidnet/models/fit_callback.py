@@ -37,13 +37,14 @@ class FitCallback(keras.callbacks.Callback):
         self._begun = False
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self.plan is not None:
-            # Keras makes the epoch's iterator after this.
-            self.plan.epoch = epoch
         # Not when training begins: `Resume` may load a state then.
         if not self._begun:
             self._begun = True
             self._set_rates(epoch)
+            self._check_loop(epoch)
+        if self.plan is not None:
+            # Keras makes the epoch's iterator after this.
+            self.plan.epoch = epoch
 
     def on_epoch_end(self, epoch, logs=None):
         leaves = leaf_optimizers(self.model.optimizer)
@@ -88,6 +89,19 @@ class FitCallback(keras.callbacks.Callback):
         # The rate is read when the step is traced.
         self.model.make_train_function(force=True)
 
+    def _check_loop(self, epoch):
+        """Warns of a loop of `fit(epochs=1)`: it repeats the order of one epoch."""
+        if self.plan is None or self.params["epochs"] - epoch != 1:
+            return
+        run = self.plan, epoch
+        if self.model.last_single_epoch == run:
+            warnings.warn(
+                f"fit() shows epoch {epoch} of the data's plan once more, in "
+                "the same order: in a loop, give fit() `initial_epoch=e` and "
+                "`epochs=e + 1`.",
+                stacklevel=2,
+            )
+        self.model.last_single_epoch = run
 
     def _default_optimizer(self, steps, epochs):
         make = functools.partial(

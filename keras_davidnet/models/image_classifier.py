@@ -120,6 +120,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     default_optimizer: Callable[..., keras.optimizers.Optimizer]
 
     warned_of_rates = False
+    last_single_epoch = None
     _training_size = None
 
     def __init__(
@@ -222,14 +223,21 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         if training:
             if self.augmentation is not None:
                 x = self.augmentation(x, training=True)
-            size = self.training_size
-            if size is not None and tuple(x.shape[1:3]) != size:
-                x = _backend.resize(x, size, self.jit_compile)
+            if self.training_size is not None:
+                x = self._scaled(x)
             return self._forward(x, training)
         return sum(
             weight * self._forward(view, training)
             for weight, view in weighted_views(self.views, x)
         )
+
+    def _scaled(self, x):
+        size = self.training_size
+        if isinstance(size, int):
+            size = size, size
+        if tuple(x.shape[1:3]) == size:
+            return x
+        return _backend.resize(x, size, self.jit_compile)
 
     def _forward(self, x, training):
         for layer in self.body:
@@ -267,20 +275,18 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         self._forget_steps()
 
     @property
-    def training_size(self) -> tuple[int, int] | None:
+    def training_size(self) -> int | tuple[int, int] | None:
         """What training scales images to; for `ProgressiveResizing` to set."""
         return self._training_size
 
     @training_size.setter
     def training_size(self, size: int | tuple[int, int] | None):
-        if isinstance(size, int):
-            height, width, _ = self.image_shape
-            if height != width:
-                raise ValueError(
-                    "Images that are not square are scaled to (height, width). "
-                    f"Received: size={size}, images of shape {self.image_shape}"
-                )
-            size = size, size
+        height, width, _ = self.image_shape
+        if isinstance(size, int) and height != width:
+            raise ValueError(
+                "Images that are not square are scaled to (height, width). "
+                f"Received: size={size}, images of shape {self.image_shape}"
+            )
         if size != self._training_size:
             self._training_size = size
             self._forget_train_step()

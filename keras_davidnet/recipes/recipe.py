@@ -147,6 +147,14 @@ class Recipe:
         """New callbacks that the recipe needs."""
         if not self.image_sizes:
             return []
+        shape = self.net_arguments.get("input_shape", (32, 32, 3))[:2]
+        last = self.image_sizes[max(self.image_sizes)]
+        if None not in shape and tuple(shape) not in (last, (last, last)):
+            raise ValueError(
+                "The last of `image_sizes` must be the size of the images, at "
+                "which the net is used: recipe.replace(image_sizes=...). "
+                f"Received: image_sizes={self.image_sizes}, images of {shape}"
+            )
         # Rounded down to whole epochs; if two sizes share an epoch, the later
         # one wins.
         sizes = {
