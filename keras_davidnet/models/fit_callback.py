@@ -90,7 +90,7 @@ class FitCallback(keras.callbacks.Callback):
         self.model.make_train_function(force=True)
 
     def _check_loop(self, epoch):
-        """Warns of a loop of `fit(epochs=1)`: it repeats the order of one epoch."""
+        """Warns of a loop of `fit(epochs=1)`, which repeats one epoch."""
         if self.plan is None or self.params["epochs"] - epoch != 1:
             return
         run = self.plan, epoch
