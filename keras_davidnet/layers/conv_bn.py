@@ -14,7 +14,7 @@ from keras_davidnet.layers.composite import (
     build_any,
     clone_layer,
     output_shape,
-    without_build_config,
+    serialize,
 )
 from keras_davidnet.layers.fast_layers import (
     FastBatchNormalization,
@@ -144,9 +144,7 @@ class ConvBN(CompositeLayer, keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "strides": self.strides,
             "padding": self.padding,
-            "activation": without_build_config(
-                keras.activations.serialize(self.activation)
-            ),
+            "activation": serialize(self.activation),
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer
             ),
