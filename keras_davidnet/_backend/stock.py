@@ -7,25 +7,6 @@ from typing import Any
 import keras
 from keras import ops
 
-__all__ = [
-    "activate",
-    "averaged_step",
-    "batch_normalization",
-    "celu",
-    "check_strategy",
-    "conv",
-    "kernel_per_group",
-    "max_pool",
-    "multi_step_train_function",
-    "num_replicas",
-    "replica",
-    "resize",
-    "restore_on_error",
-    "stream",
-    "sync_state",
-    "variable_scope",
-]
-
 # Layers
 
 conv = ops.conv
@@ -77,26 +58,17 @@ def batch_normalization(images, gamma, beta, epsilon, statistics=None):
 
 
 def kernel_per_group() -> bool:
-    """Whether to call `batch_normalization` for each group of a batch.
-
-    It is not faster than operations on all groups together.
-    """
+    """Whether `batch_normalization` of each group is faster than of all."""
     return False
 
 
 # Distribution
 
 
-def num_replicas() -> int:
-    """Number of replicas that the layers being made will have."""
-    return 1
-
-
 def replica() -> tuple[Any, int]:
     """The number of the calling replica, and how many replicas there are.
 
-    A replica sees its part of the batch; without replicas a layer sees the
-    whole batch, on however many devices it lies.
+    A replica sees its part of the batch.
     """
     return 0, 1
 

@@ -83,7 +83,8 @@ class FastBatchNormalization(keras.layers.BatchNormalization):
     """
 
     def build(self, input_shape):
-        self.synchronized = _backend.num_replicas() > 1
+        _, replicas = _backend.replica()
+        self.synchronized = replicas > 1
         super().build(input_shape)
 
     @property
