@@ -123,27 +123,24 @@ class WhiteningConv2D(keras.layers.Layer):
                 numbers.
         """
         images = ops.convert_to_numpy(images)
-        if images.ndim != 4:
+        channels = self.kernel.shape[2] if self.built else images.shape[-1]
+        if images.ndim != 4 or images.shape[-1] != channels:
             raise ValueError(
-                "`images` must be of shape (n, height, width, channels). "
+                "`images` must be of shape (n, height, width, channels), with "
+                "the channels that the layer was built for. "
                 f"Received: {describe('images', images)}"
             )
         if not self.built:
             self.build(images.shape)
-        size, _, channels, _ = self.kernel.shape
-        if images.shape[3] != channels:
-            raise ValueError(
-                f"`images` must have the {channels} channels that the layer "
-                f"was built for. Received: {describe('images', images)}"
-            )
-        n, height, width = (max(0, s) for s in images.shape[:3])
+        size = self.kernel_size
+        n, height, width = images.shape[:3]
         patches = n * max(0, height - size + 1) * max(0, width - size + 1)
         length = size * size * channels
         if patches < length:
             raise ValueError(
                 f"`images` must hold at least {length} patches of {size}x"
-                f"{size} pixels, as many as a patch holds numbers. Received: "
-                f"{describe('images', images)}, {patches} patches"
+                f"{size} pixels, as many as a patch holds numbers. "
+                f"Received: {describe('images', images)}"
             )
         check_finite("images", images)
         if not np.ptp(images, axis=(0, 1, 2)).any():
