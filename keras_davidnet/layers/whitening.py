@@ -41,8 +41,13 @@ class WhiteningConv2D(keras.layers.Layer):
         kernel_size**2 * channels)`; with the padding `"same"` of the input's
         height and width; without negatives, half as many channels.
 
+    Call arguments:
+        inputs: Normalized images.
+        training: Whether to refuse to work without filters.
+
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of its range; in training, if
+            the layer has no filters.
 
     Example:
 
@@ -81,6 +86,7 @@ class WhiteningConv2D(keras.layers.Layer):
         self.negatives = to_python(negatives)
         self.use_bias = to_python(use_bias)
         self.bias_initializer = keras.initializers.get(bias_initializer)
+        self._known_adapted = False
 
     def build(self, input_shape):
         channels = input_shape[-1]
@@ -106,7 +112,10 @@ class WhiteningConv2D(keras.layers.Layer):
     @property
     def adapted(self) -> bool:
         """Whether the layer has its filters, by `adapt` or from a file."""
-        return self.built and bool(np.any(ops.convert_to_numpy(self.kernel)))
+        if self.built and not self._known_adapted:
+            kernel = ops.convert_to_numpy(self.kernel)
+            self._known_adapted = bool(np.any(kernel))
+        return self._known_adapted
 
     def adapt(self, images) -> None:
         """Computes the filters from images.
@@ -168,8 +177,24 @@ class WhiteningConv2D(keras.layers.Layer):
         if self.negatives:
             filters = np.concatenate([filters, -filters], axis=-1)
         self.kernel.assign(filters)
+        self._known_adapted = True
 
-    def call(self, inputs):
+    def set_weights(self, weights):
+        super().set_weights(weights)
+        self._known_adapted = self.adapted
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+        self._known_adapted = self.adapted
+
+    def call(self, inputs, training=False):
+        # The kernel itself cannot be looked at in a compiled step.
+        if training and not self._known_adapted:
+            raise ValueError(
+                "The whitening has no filters yet: call `adapt(images)` of the "
+                "layer, or of the net that it is in, with training images "
+                f"before training. Received: {self.name}.adapted=False"
+            )
         outputs = ops.conv(
             inputs,
             ops.cast(self.kernel, self.compute_dtype),

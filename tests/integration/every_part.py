@@ -90,6 +90,12 @@ def unnamed_frozen_blocks(dtype):
     return [layer]
 
 
+def whitening(dtype):
+    layer = WhiteningConv2D(dtype=dtype)
+    layer.adapt(data()[0] / 255)
+    return [layer]
+
+
 def half_frozen_block(dtype):
     block = ResBlock(4, residual=True, dtype=dtype)
     block.conv.trainable = block.res1.bn.trainable = False
@@ -111,7 +117,7 @@ LAYERS = {
     "conv_group_prelu": lambda dtype: [
         ConvGroup(4, residual=True, activation=prelu(), dtype=dtype)
     ],
-    "whitening": lambda dtype: [WhiteningConv2D(dtype=dtype)],
+    "whitening": whitening,
     "ghost_batch_norm": lambda dtype: [
         GhostBatchNormalization(4, dtype=dtype),
         CELU(0.3, dtype=dtype),
