@@ -52,11 +52,8 @@ class FastActivation(keras.layers.Activation):
 class FastDropout(keras.layers.Dropout):
     """`keras.layers.Dropout`, but draws 16 bits per element, not a float.
 
-    Dropout's cost is random number generation, and half the bits halve it.
-    Integers are also drawn alike with XLA and without; floats are not.  The
-    rate is rounded to a multiple of 2**-16, and what is left is scaled by the
-    rounded rate, so that the mean stays exact.  With `noise_shape` it is
-    Keras's layer.
+    Half the bits take half the time, and integers are drawn alike with XLA and
+    without.  The rate is rounded to a multiple of 2**-16.
     """
 
     def call(self, inputs, training=False):
@@ -73,13 +70,10 @@ class FastDropout(keras.layers.Dropout):
 class FastBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization`, of images in one kernel.
 
-    Keras composes it of simple operations, each of which passes over the images
-    once.  On TensorFlow without XLA their gradients are added up in an order
-    that the threads decide: the last bits differ from run to run.  The kernel
-    is faster and reproducible.  It is Keras's layer with renormalization, in
-    training with a mask, for inputs that are not images with the channels last,
-    and where the weights are not float32; and Keras's synchronized layer if
-    built under a `tf.distribute` strategy of several replicas.
+    The kernel is faster than Keras's simple operations.  It is also
+    reproducible: on TensorFlow without XLA, threads decide the order in which
+    the gradients of the latter are added up.  Built under a `tf.distribute`
+    strategy of several replicas the layer is Keras's synchronized one.
     """
 
     def build(self, input_shape):
@@ -112,10 +106,7 @@ class FastBatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
     def normalize(self, images, statistics=None):
-        """The outputs, and the mean and variance of each channel.
-
-        The statistics may be given; else they are computed.
-        """
+        """The outputs, and the mean and variance: those given, or computed."""
         return _backend.batch_normalization(
             ops.cast(images, self.compute_dtype),
             ops.convert_to_tensor(self.gamma) if self.scale else None,
