@@ -9,7 +9,10 @@ from keras import ops
 
 # Layers
 
-conv = ops.conv
+
+def conv(images, kernel, strides: tuple[int, int], padding: str):
+    """A convolution, channels last, without groups or dilation."""
+    return ops.conv(images, kernel, strides, padding, "channels_last")
 
 
 def max_pool(images, size: tuple[int, int]):
@@ -28,13 +31,7 @@ def celu(inputs, alpha: float, training: bool):
 
 
 def resize(images, size: tuple[int, int], jit_compile: bool):
-    """Scales images linearly, with antialiasing.
-
-    Args:
-        images: `(batch, height, width, channels)`.
-        size: The new height and width.
-        jit_compile: Whether XLA compiles the step.
-    """
+    """Scales images linearly, with antialiasing, in a step XLA may compile."""
     return ops.image.resize(
         images, size, antialias=True, data_format="channels_last"
     )

@@ -187,11 +187,8 @@ def check_strategy(model: keras.Model) -> None:
     strategy = model.distribute_strategy
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         raise ValueError(
-            "Keras 3 does not train under MultiWorkerMirroredStrategy. Use "
-            "MirroredStrategy for the devices of one machine. For several "
-            "machines set KERAS_BACKEND=jax and, in each process, call "
-            "keras.distribution.initialize() and, in the scope of "
-            "keras.distribution.DataParallel(), make the model and fit it. "
+            "Keras 3 does not train under MultiWorkerMirroredStrategy. For "
+            "several machines use JAX and keras.distribution.DataParallel(). "
             f"Received: strategy={strategy}"
         )
 

@@ -45,8 +45,7 @@ class ConvBN(CompositeLayer, keras.layers.Layer):
         epsilon: Added to the variance.
         dropout: Fraction of the convolution's outputs set to zero in training,
             in `[0, 1)`; 0 turns dropout off.
-        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
-            `trainable`.
+        **kwargs: `name`, `dtype` and `trainable`, as of any Keras layer.
 
     Input shape:
         `(batch, height, width, channels)`.

@@ -42,8 +42,7 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
         kernel_initializer: As for `ResBlock`.
         momentum: As for `ConvBN`; PyTorch writes 0.4 for this 0.6.
         epsilon: Added to the variance.
-        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
-            `trainable`.
+        **kwargs: `name`, `dtype` and `trainable`, as of any Keras layer.
 
     Input shape:
         `(batch, height, width, channels)`.

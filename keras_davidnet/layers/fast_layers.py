@@ -1,6 +1,6 @@
 """Keras's layers, by the fastest kernels of each backend.
 
-Numbers are Keras's to within rounding; weights and arguments are the same.
+Numbers are Keras's to within rounding; weights are the same.
 """
 
 import keras
@@ -11,31 +11,19 @@ from keras_davidnet import _backend
 
 @keras.saving.register_keras_serializable("keras_davidnet")
 class FastConv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D`, with fast gradients on JAX on a CPU."""
+    """A convolution, channels last, without groups or dilation."""
 
     def convolution_op(self, inputs, kernel):
-        return _backend.conv(
-            inputs,
-            kernel,
-            self.strides,
-            self.padding,
-            self.data_format,
-            self.dilation_rate,
-        )
+        return _backend.conv(inputs, kernel, self.strides, self.padding)
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
 class FastMaxPooling2D(keras.layers.MaxPooling2D):
-    """`keras.layers.MaxPooling2D`, faster where windows do not overlap."""
+    """Maxima of windows that do not overlap, channels last."""
 
     def call(self, inputs):
-        if (
-            self.strides != self.pool_size
-            or self.padding != "valid"
-            or self.data_format != "channels_last"
-            # Exports take images of any size.
-            or not all(isinstance(size, int) for size in inputs.shape[1:3])
-        ):
+        # Exports take images of any size.
+        if not all(isinstance(size, int) for size in inputs.shape[1:3]):
             return super().call(inputs)
         return _backend.max_pool(inputs, self.pool_size)
 
@@ -57,8 +45,8 @@ class FastDropout(keras.layers.Dropout):
     """
 
     def call(self, inputs, training=False):
-        if not training or self.rate == 0 or self.noise_shape is not None:
-            return super().call(inputs, training=training)
+        if not training or self.rate == 0:
+            return inputs
         bits = _backend.random_int16(inputs, self.seed_generator.next())
         dropped = min(round(self.rate * 2**16), 2**16 - 1)
         kept = ops.reshape(bits, ops.shape(inputs)) >= dropped - 2**15

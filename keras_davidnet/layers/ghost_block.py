@@ -35,8 +35,7 @@ class GhostBlock(CompositeLayer, keras.layers.Layer):
         alpha: The alpha of each `CELU`.
         kernel_initializer: As for `ResBlock`.
         momentum, epsilon: As for `ConvBN`.
-        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
-            `trainable`.
+        **kwargs: `name`, `dtype` and `trainable`, as of any Keras layer.
 
     Input shape:
         `(batch, height, width, channels)`; in training the batch must be a

@@ -37,8 +37,7 @@ class ResBlock(CompositeLayer, keras.layers.Layer):
         activation, momentum, epsilon, dropout: As for `ConvBN`.
         kernel_initializer: As for `ConvBN`.  The three kernels never share a
             draw; a seed of `s` gives them `s`, `s + 1` and `s + 2`.
-        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
-            `trainable`.
+        **kwargs: `name`, `dtype` and `trainable`, as of any Keras layer.
 
     Input shape:
         `(batch, height, width, channels)`.

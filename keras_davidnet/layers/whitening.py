@@ -30,8 +30,7 @@ class WhiteningConv2D(keras.layers.Layer):
         negatives: Whether to have the negatives.
         use_bias: Whether to have a bias.
         bias_initializer: Name, instance or class of the bias's initializer.
-        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
-            `trainable`.
+        **kwargs: `name`, `dtype` and `trainable`, as of any Keras layer.
 
     Input shape:
         `(batch, height, width, channels)`, normalized images.

@@ -459,35 +459,6 @@ def test_fast_max_pooling_shows_what_is_not_a_number():
     assert np.isnan(numpy(FastMaxPooling2D(2)(images))).all()
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"pool_size": 3, "strides": 2},
-        {"pool_size": 2, "padding": "same"},
-        {"pool_size": 2, "data_format": "channels_first"},
-    ],
-)
-def test_fast_max_pooling_is_kerass_with_other_windows(rng, arguments):
-    if keras.backend.backend() == "tensorflow" and "data_format" in arguments:
-        pytest.skip("TensorFlow pools no channels_first on a CPU")
-    images = rng.normal(size=(2, 7, 7, 3)).astype("float32")
-    np.testing.assert_array_equal(
-        numpy(FastMaxPooling2D(**arguments)(images)),
-        numpy(keras.layers.MaxPooling2D(**arguments)(images)),
-    )
-
-
-def test_fast_convolution_is_kerass_with_groups_and_dilation(rng):
-    images = rng.normal(size=(2, 8, 8, 4)).astype("float32")
-    for arguments in {"groups": 2}, {"dilation_rate": 2}:
-        fast = FastConv2D(6, 3, **arguments)
-        stock = keras.layers.Conv2D(6, 3, **arguments)
-        for layer in fast, stock:
-            layer.build(images.shape)
-        stock.set_weights(fast.get_weights())
-        np.testing.assert_array_equal(numpy(fast(images)), numpy(stock(images)))
-
-
 # One image at a time, two, and all at once.
 @pytest.mark.parametrize("part_bytes", [1, 1000, 2**20])
 @pytest.mark.parametrize(
