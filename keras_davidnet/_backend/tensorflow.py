@@ -188,7 +188,8 @@ def check_strategy(model: keras.Model) -> None:
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         raise ValueError(
             "Keras 3 does not train under MultiWorkerMirroredStrategy. For "
-            "several machines use JAX and keras.distribution.DataParallel(). "
+            "several machines use JAX, keras.distribution.initialize() and "
+            "keras.distribution.DataParallel(). "
             f"Received: strategy={strategy}"
         )
 

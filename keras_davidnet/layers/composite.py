@@ -102,7 +102,7 @@ class CompositeLayer:
 def _sublayers(layer, path: str = "", old_path: str = "") -> Iterator[tuple]:
     """Yields `(path, old_path, parent, sublayer)`, a parent before its own.
 
-    Paths are of attributes: names, of which 0.2.0 made them, may be counted up.
+    Paths are of attributes, as names may be counted up; 0.2.0's are of names.
     """
     # PyTorch's modules have their sublayers elsewhere.
     attributes = {**vars(layer), **vars(layer).get("_modules", {})}

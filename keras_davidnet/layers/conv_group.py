@@ -83,14 +83,14 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.momentum = check_number("momentum", momentum, ge=0, le=1)
         self.epsilon = check_number("epsilon", epsilon, ge=0)
+        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
         self.pool = FastMaxPooling2D(
-            2, data_format="channels_last", name="pool", dtype=self.dtype_policy
+            2, data_format="channels_last", name="pool", **common
         )
         self.activations = [
             clone_layer(keras.activations.get(activation), index)
             for index in range(3 if residual else 2)
         ]
-        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
 
         def conv_and_norm(number):
             conv = FastConv2D(

@@ -49,8 +49,7 @@ class GhostBlock(CompositeLayer, keras.layers.Layer):
         inputs, training: As for `GhostBatchNormalization`.
 
     Raises:
-        ValueError: If an argument is out of its range; in training, if the
-            batch is known not to be a multiple of `groups`.
+        ValueError: As for `GhostBatchNormalization`.
 
     Example:
 
@@ -86,17 +85,12 @@ class GhostBlock(CompositeLayer, keras.layers.Layer):
         self.momentum = check_number("momentum", momentum, ge=0, le=1)
         self.epsilon = check_number("epsilon", epsilon, ge=0)
         self.pool = to_python(pool)
-        self.max_pool = FastMaxPooling2D(
-            2,
-            data_format="channels_last",
-            name="max_pool",
-            dtype=self.dtype_policy,
-        )
-        self.activation = CELU(
-            alpha, dtype=self.dtype_policy, name="activation"
-        )
-        self.alpha = self.activation.alpha
         common = {"trainable": self.trainable, "dtype": self.dtype_policy}
+        self.max_pool = FastMaxPooling2D(
+            2, data_format="channels_last", name="max_pool", **common
+        )
+        self.activation = CELU(alpha, name="activation", **common)
+        self.alpha = self.activation.alpha
 
         def conv_and_norm(number):
             conv = FastConv2D(

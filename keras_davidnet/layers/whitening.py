@@ -97,7 +97,6 @@ class WhiteningConv2D(keras.layers.Layer):
             trainable=False,
             name="kernel",
         )
-        self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(
                 shape=(filters,),
@@ -117,9 +116,7 @@ class WhiteningConv2D(keras.layers.Layer):
         return self._known_adapted
 
     def adapt(self, images) -> None:
-        """Computes the filters from images.
-
-        All patches of all images count, at stride 1.
+        """Computes the filters from all patches of images, at stride 1.
 
         Args:
             images: `(n, height, width, channels)`, normalized like the images
