@@ -152,12 +152,6 @@ def thawed_head(dtype):
     return net
 
 
-def softmax_head(dtype):
-    net = small(DavidNet, dtype, width=1, logit_scale=1)
-    net.linear.activation = keras.activations.softmax
-    return net
-
-
 def float32_head(dtype):
     net = small(DavidNet, dtype, width=1)
     net.linear.dtype_policy = "float32"
@@ -187,7 +181,9 @@ NETS = {
     "davidnet_frozen": frozen_net,
     "davidnet_thawed": thawed_head,
     "davidnet_float32_head": float32_head,
-    "davidnet_softmax": softmax_head,
+    "davidnet_softmax": lambda dtype: small(
+        DavidNet, dtype, width=1, classifier_activation="softmax"
+    ),
     "davidnet_odd": lambda dtype: small(
         DavidNet, dtype, width=1, augmentation=keras.layers.GaussianNoise(0.1)
     ),

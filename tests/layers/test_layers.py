@@ -205,33 +205,28 @@ def test_dropout_comes_before_normalization(rng):
 
 def test_kernels_never_share_a_draw():
     shared = PyTorchUniform()
-    a, b = (
+    seeded = {"residual": True, "kernel_initializer": PyTorchUniform(seed=1)}
+    layers = [
         ConvBN(4, kernel_initializer=shared),
         ConvBN(4, kernel_initializer=shared),
-    )
-    seeded = ResBlock(
-        4, residual=True, kernel_initializer=PyTorchUniform(seed=1)
-    )
-    for layer in (a, b, seeded):
+        ResBlock(4, **seeded),
+        ConvGroup(4, residual=True, kernel_initializer=shared),
+    ]
+    again = [ResBlock(4, **seeded), ConvGroup(4, **seeded)]
+    for layer in layers + again:
         layer.build((None, 8, 8, 4))
-    kernels = [
-        layer.conv.get_weights()[0]
-        for layer in (a, b, seeded.conv, seeded.res1, seeded.res2)
-    ]
-    for i in range(len(kernels)):
-        for j in range(i):
-            assert not np.array_equal(kernels[i], kernels[j])
+    kernels = [w for layer in layers for w in kernels_of(layer)]
+    for i, one in enumerate(kernels):
+        for other in kernels[:i]:
+            assert not np.array_equal(one, other)
+    # A seed gives the same in every block.
+    for one, *others in zip(*map(kernels_of, again + layers[2:3]), strict=True):
+        for other in others:
+            np.testing.assert_array_equal(one, other)
 
 
-def test_same_seed_same_kernels():
-    blocks = [
-        ResBlock(4, residual=True, kernel_initializer=PyTorchUniform(seed=1))
-        for _ in range(2)
-    ]
-    for block in blocks:
-        block.build((None, 8, 8, 4))
-    for one, other in zip(*(b.get_weights() for b in blocks), strict=True):
-        np.testing.assert_array_equal(one, other)
+def kernels_of(layer):
+    return [w.numpy() for w in layer.weights if w.path.endswith("kernel")]
 
 
 def test_compose_into_sequential_functional_and_subclass(rng, tmp_path):
@@ -267,39 +262,12 @@ class Subclass(keras.Model):
         return self.head(self.block(x, training=training), training=training)
 
 
-def test_weights_are_loaded_not_drawn_anew(tmp_path):
-    model = keras.Sequential([keras.Input((8, 8, 3)), ResBlock(4, True)])
-    model.save_weights(tmp_path / "net.weights.h5")
-    other = keras.Sequential([keras.Input((8, 8, 3)), ResBlock(4, True)])
-    other.load_weights(tmp_path / "net.weights.h5")
-    for one, two in zip(model.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, two)
-
-
 def test_precision_reaches_every_sublayer():
     block = ResBlock(4, residual=True, dtype="mixed_bfloat16")
     restored = ResBlock.from_config(block.get_config())
     for layer in (block, restored):
         for sublayer in layer._flatten_layers():
             assert sublayer.dtype_policy.name == "mixed_bfloat16"
-
-
-def test_kernels_of_a_group_never_share_a_draw():
-    shared = PyTorchUniform(seed=1)
-    groups = [
-        ConvGroup(4, residual=True, kernel_initializer=shared),
-        ConvGroup(4, residual=True, kernel_initializer=PyTorchUniform()),
-    ]
-    for group in groups:
-        group.build((None, 8, 8, 4))
-    kernels = [
-        conv.get_weights()[0]
-        for group in groups
-        for conv in (group.conv1, group.conv2, group.conv3)
-    ]
-    for i, one in enumerate(kernels):
-        for other in kernels[:i]:
-            assert not np.array_equal(one, other)
 
 
 @pytest.mark.parametrize(
