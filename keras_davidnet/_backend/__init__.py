@@ -1,6 +1,6 @@
 """What differs by backend: functions of the same names, chosen once.
 
-`stock` does with Keras alone what each backend's module may replace.
+A backend's module replaces functions of `stock`, which only needs Keras.
 """
 
 import keras

@@ -12,6 +12,8 @@ import jax
 import keras
 from jax import lax, numpy as jnp
 
+from keras_davidnet._backend import stock
+
 __all__ = [
     "averaged_step",
     "conv",
@@ -27,8 +29,7 @@ __all__ = [
 PART_BYTES = 3 * 2**17
 
 
-def conv(inputs, kernel, strides, padding, data_format, dilation_rate):
-    """`keras.ops.conv`, with fast gradients on a CPU."""
+def conv(inputs, kernel, strides, padding):
     if (
         jax.default_backend() != "cpu"
         # The parts of the batch may lie on several devices.
@@ -37,13 +38,8 @@ def conv(inputs, kernel, strides, padding, data_format, dilation_rate):
         or not all(isinstance(size, int) for size in inputs.shape)
         # Small ones gain nothing, and parts take longer to compile.
         or _bytes(inputs) <= PART_BYTES
-        or data_format != "channels_last"
-        or inputs.shape[-1] != kernel.shape[-2]  # groups
-        or dilation_rate != (1, 1)
     ):
-        return keras.ops.conv(
-            inputs, kernel, strides, padding, data_format, dilation_rate
-        )
+        return stock.conv(inputs, kernel, strides, padding)
     kernel = keras.ops.convert_to_tensor(kernel)
     return convolution(inputs, kernel, strides, padding.upper())
 
@@ -152,7 +148,7 @@ def averaged_step(model, average, step, *args):
 
 
 def _call_on_state(model, state, function):
-    """Result of a function that changes the model's variables; their state."""
+    """Result of a function that changes variables, and their new state."""
     trained, others, optimizers, metrics = state
     variables = model.non_trainable_variables + model.optimizer.variables
     with keras.StatelessScope(
@@ -165,11 +161,7 @@ def _call_on_state(model, state, function):
 
 
 def multi_step_train_function(model):
-    """One program of `steps_per_execution` steps.
-
-    Keras 3.15 calls the compiled step from a loop in Python.  The numbers are
-    the same to within rounding: XLA may order sums otherwise in a loop.
-    """
+    """One program; Keras 3.15 calls the compiled step from a loop in Python."""
     count = model.steps_per_execution
     if (
         # Keras does it itself: remove this once 3.16 is the lowest version.
@@ -204,7 +196,9 @@ def multi_step_train_function(model):
         if not batches:
             raise StopIteration
         # The last batch of an epoch may be smaller.
-        for _, group in itertools.groupby(batches, _shapes):
+        for _, group in itertools.groupby(
+            batches, lambda batch: [a.shape for a in jax.tree.leaves(batch)]
+        ):
             group = list(group)
             # Pad to `count` so that a shorter group does not recompile.
             padded = group + group[-1:] * (count - len(group))
@@ -212,10 +206,6 @@ def multi_step_train_function(model):
         return logs, state
 
     return train_function
-
-
-def _shapes(batch):
-    return [array.shape for array in jax.tree.leaves(batch)]
 
 
 @contextlib.contextmanager

@@ -7,28 +7,12 @@ from typing import Any
 import keras
 from keras import ops
 
-__all__ = [
-    "activate",
-    "averaged_step",
-    "batch_normalization",
-    "celu",
-    "check_strategy",
-    "conv",
-    "kernel_per_group",
-    "max_pool",
-    "multi_step_train_function",
-    "num_replicas",
-    "replica",
-    "resize",
-    "restore_on_error",
-    "stream",
-    "sync_state",
-    "variable_scope",
-]
-
 # Layers
 
-conv = ops.conv
+
+def conv(images, kernel, strides: tuple[int, int], padding: str):
+    """A convolution, channels last, without groups or dilation."""
+    return ops.conv(images, kernel, strides, padding, "channels_last")
 
 
 def max_pool(images, size: tuple[int, int]):
@@ -47,13 +31,7 @@ def celu(inputs, alpha: float, training: bool):
 
 
 def resize(images, size: tuple[int, int], jit_compile: bool):
-    """Scales images linearly, with antialiasing.
-
-    Args:
-        images: `(batch, height, width, channels)`.
-        size: The new height and width.
-        jit_compile: Whether XLA compiles the step.
-    """
+    """Scales images linearly, with antialiasing, in a step XLA may compile."""
     return ops.image.resize(
         images, size, antialias=True, data_format="channels_last"
     )
@@ -77,26 +55,17 @@ def batch_normalization(images, gamma, beta, epsilon, statistics=None):
 
 
 def kernel_per_group() -> bool:
-    """Whether to call `batch_normalization` for each group of a batch.
-
-    It is not faster than operations on all groups together.
-    """
+    """Whether `batch_normalization` of each group is faster than of all."""
     return False
 
 
 # Distribution
 
 
-def num_replicas() -> int:
-    """Number of replicas that the layers being made will have."""
-    return 1
-
-
 def replica() -> tuple[Any, int]:
     """The number of the calling replica, and how many replicas there are.
 
-    A replica sees its part of the batch; without replicas a layer sees the
-    whole batch, on however many devices it lies.
+    A replica sees its part of the batch.
     """
     return 0, 1
 

@@ -19,7 +19,6 @@ __all__ = [
     "celu",
     "check_strategy",
     "kernel_per_group",
-    "num_replicas",
     "random_int16",
     "replica",
     "resize",
@@ -90,11 +89,11 @@ def random_int16(inputs, seed):
 
 
 def widen(x):
+    """In float32 at least: in 16 bits most operations are slower."""
     return tf.cast(x, x.dtype if x.dtype.size > 2 else "float32")
 
 
 def in_float32(function):
-    """In float32 at least: in 16 bits most operations are slower."""
 
     @functools.wraps(function)
     def call(x, *arguments):
@@ -105,11 +104,9 @@ def in_float32(function):
 
 @functools.cache
 def fused_elementwise(function, *arguments):
-    """`function(x, *arguments)` in one pass over memory, for training.
+    """`function(x, *arguments)` in one pass over memory, compiled by XLA.
 
-    XLA compiles the values and the gradient, which it computes in float32 at
-    least.  Inside a step that XLA compiles as a whole nothing changes.  Not for
-    inference: what XLA compiles, other runtimes cannot take.
+    Not for inference: what XLA compiles, other runtimes cannot take.
     """
 
     @tf.function(jit_compile=True, autograph=False)
@@ -146,14 +143,10 @@ def unfused_tanh(x):
     return -tf.tanh(-x)
 
 
-def unfused_mish(x):
-    return x * unfused_tanh(tf.math.softplus(x))
-
-
 FOR_INFERENCE = {
     keras.activations.gelu: exact_gelu,
     keras.activations.tanh: unfused_tanh,
-    keras.activations.mish: unfused_mish,
+    keras.activations.mish: lambda x: x * unfused_tanh(tf.math.softplus(x)),
 }
 
 
@@ -180,15 +173,10 @@ def celu(inputs, alpha, training):
     return scaled_elu(inputs, alpha)
 
 
-def num_replicas() -> int:
-    return tf.distribute.get_strategy().num_replicas_in_sync
-
-
 def replica() -> tuple[Any, int]:
     context = tf.distribute.get_replica_context()
-    if context is None:
-        return 0, 1
-    return context.replica_id_in_sync_group, context.num_replicas_in_sync
+    index = context.replica_id_in_sync_group if context else 0
+    return index, tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def variable_scope(model: keras.Model) -> contextlib.AbstractContextManager:
@@ -199,11 +187,9 @@ def check_strategy(model: keras.Model) -> None:
     strategy = model.distribute_strategy
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         raise ValueError(
-            "Keras 3 does not train under MultiWorkerMirroredStrategy. Use "
-            "MirroredStrategy for the devices of one machine. For several "
-            "machines set KERAS_BACKEND=jax and, in each process, call "
-            "keras.distribution.initialize() and, in the scope of "
-            "keras.distribution.DataParallel(), make the model and fit it. "
+            "Keras 3 does not train under MultiWorkerMirroredStrategy. For "
+            "several machines use JAX, keras.distribution.initialize() and "
+            "keras.distribution.DataParallel(). "
             f"Received: strategy={strategy}"
         )
 

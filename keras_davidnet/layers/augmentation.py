@@ -6,6 +6,7 @@ precision and with XLA or without.  On TensorFlow floats, which
 """
 
 import re
+import sys
 from typing import Any
 
 import keras
@@ -13,7 +14,6 @@ from keras import ops
 
 from keras_davidnet import _backend
 from keras_davidnet._checks import check_count, to_python
-from keras_davidnet.layers.tf_data import call_in_other_graph, in_other_graph
 
 
 class _RandomImageLayer(keras.layers.Layer):
@@ -25,14 +25,29 @@ class _RandomImageLayer(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(self.seed)
 
     def __call__(self, images, *args, **kwargs):
-        call = super().__call__
-        if not in_other_graph(images):
-            return call(images, *args, **kwargs)
-        return call_in_other_graph(
-            lambda array: call(array, *args, **kwargs),
-            images,
-            self.compute_dtype,
-        )
+        tf = sys.modules.get("tensorflow")
+        if (
+            tf is None
+            or not tf.is_tensor(images)
+            or ops.is_tensor(images)
+            or tf.executing_eagerly()
+        ):
+            return super().__call__(images, *args, **kwargs)
+
+        # In `tf.data.Dataset.map`, under another backend.
+        def call(array):
+            with keras.device("cpu"):
+                outputs = super(_RandomImageLayer, self).__call__(
+                    array, *args, **kwargs
+                )
+                return ops.convert_to_numpy(outputs)
+
+        # A layer casts floats only.
+        is_float = images.dtype.is_floating
+        dtype = self.compute_dtype if is_float else images.dtype
+        outputs = tf.numpy_function(call, [images], dtype)
+        outputs.set_shape(images.shape)
+        return outputs
 
     def call(self, images, training=False):
         if not training:
@@ -111,21 +126,15 @@ class RandomPadCrop(_RandomImageLayer):
         # Padding and crop are one gather: each pixel of the crop names the
         # pixel of the image that it shows.
         n = 2 * self.padding + 1
-        top, left = self.draw(images, n), self.draw(images, n)
-        rows = self._reflect(
-            ops.arange(height, dtype="int32") + top - self.padding, height
-        )
-        columns = self._reflect(
-            ops.arange(width, dtype="int32") + left - self.padding, width
-        )
-        first = (
-            ops.arange(ops.shape(images)[0], dtype="int32")[:, None] * height
-        )
-        indices = (first + rows)[:, :, None] * width + columns[:, None, :]
+        rows = self._reflected(height, self.draw(images, n))
+        columns = self._reflected(width, self.draw(images, n))
+        first = ops.arange(ops.shape(images)[0], dtype="int32") * height
+        rows = first[:, None] + rows
+        indices = rows[:, :, None] * width + columns[:, None, :]
         return ops.take(ops.reshape(images, (-1, channels)), indices, axis=0)
 
-    @staticmethod
-    def _reflect(index, size):
+    def _reflected(self, size, start):
+        index = ops.arange(size, dtype="int32") + start - self.padding
         return size - 1 - ops.abs(size - 1 - ops.abs(index))
 
     def get_config(self) -> dict:
@@ -147,9 +156,7 @@ class RandomHorizontalFlip(_RandomImageLayer):
         The same as the input's.
 
     Call arguments:
-        images: A tensor; inside of `tf.data.Dataset.map` a TensorFlow tensor,
-            whatever the backend is.
-        training: Whether to augment; otherwise images pass unchanged.
+        images, training: As for `RandomPadCrop`.
     """
 
     def augment(self, images):
@@ -178,9 +185,7 @@ class RandomCutout(_RandomImageLayer):
         The same as the input's.
 
     Call arguments:
-        images: A tensor; inside of `tf.data.Dataset.map` a TensorFlow tensor,
-            whatever the backend is.
-        training: Whether to augment; otherwise images pass unchanged.
+        images, training: As for `RandomPadCrop`.
 
     Raises:
         ValueError: If `size` is not a positive integer, or if the images are
@@ -199,14 +204,13 @@ class RandomCutout(_RandomImageLayer):
                 "the size of the square. "
                 f"Received: images of shape {tuple(images.shape)}"
             )
-        top = self.draw(images, height - self.size + 1)
-        left = self.draw(images, width - self.size + 1)
-        rows = self._inside(top, height)
-        columns = self._inside(left, width)
+        rows = self._inside(images, height)
+        columns = self._inside(images, width)
         cut = (rows[:, :, None] & columns[:, None, :])[..., None]
         return ops.where(cut, ops.zeros_like(images), images)
 
-    def _inside(self, start, length):
+    def _inside(self, images, length):
+        start = self.draw(images, length - self.size + 1)
         index = ops.arange(length, dtype="int32")
         return (index >= start) & (index < start + self.size)
 
@@ -219,19 +223,6 @@ _WORDS = {
     "flip": RandomHorizontalFlip,
     "cutout": RandomCutout,
 }
-
-
-def check_augmentation(name: str, value) -> None:
-    """Raises a ValueError unless `value` names augmentation layers."""
-    if value != "none" and not all(
-        re.fullmatch(r"(crop|cutout)\d*|flip", str(word))
-        for word in str(value).split("_")
-    ):
-        raise ValueError(
-            f'`{name}` must be "none" or some of {list(_WORDS)}, joined by '
-            'underscores, with a size if need be, such as "crop2_flip". '
-            f"Received: {name}={value!r}"
-        )
 
 
 def get_augmentation(
@@ -259,12 +250,18 @@ def get_augmentation(
             "`augmentation` must be a Keras layer, a name or None. "
             f"Received: augmentation={identifier!r}"
         )
-    check_augmentation("augmentation", identifier)
     if identifier == "none":
         return None
     layers = []
     for word in identifier.split("_"):
-        match: Any = re.fullmatch(r"([a-z]+)(\d*)", word)
+        match = re.fullmatch(r"(flip(?!\d)|crop|cutout)(\d*)", word)
+        if match is None:
+            raise ValueError(
+                '`augmentation` must be "none" or some of '
+                f"{list(_WORDS)}, joined by underscores, with a size if need "
+                'be, such as "crop2_flip". '
+                f"Received: augmentation={identifier!r}"
+            )
         name, size = match.groups()
         layers.append(_WORDS[name](*([int(size)] if size else []), dtype=dtype))
     return keras.Sequential(

@@ -19,10 +19,7 @@ class CELU(keras.layers.Layer):
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`.
 
     Input shape:
-        Any.
-
-    Output shape:
-        The same as the input's.
+        Any; the output has the same.
 
     Call arguments:
         inputs: A tensor.
@@ -45,9 +42,6 @@ class CELU(keras.layers.Layer):
     def __init__(self, alpha: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
         self.alpha = check_number("alpha", alpha, gt=0)
-
-    def build(self, input_shape):
-        """There is nothing to build."""
 
     def call(self, inputs, training=False):
         return _backend.celu(inputs, self.alpha, training)

@@ -9,13 +9,11 @@ import keras
 def clone_layer(layer: Any, index: int = 0) -> Any:
     """Copies a layer, its weights included, so that no two blocks share one.
 
-    What has no state, such as None, a function or a pooling, is returned as it
-    is, and so is a layer without a config, which cannot be saved either.  A
-    copy with an `index` has it in its name, as weights need a path each.
+    None, a function and a layer without a config, which cannot be saved either,
+    are returned as they are.  A copy with an `index` has it in its name, as
+    weights need a path each.
     """
     if not isinstance(layer, keras.layers.Layer):
-        return layer
-    if layer.built and not layer.variables:
         return layer
     try:
         config = layer.get_config()
@@ -30,15 +28,17 @@ def clone_layer(layer: Any, index: int = 0) -> Any:
     return clone
 
 
-def without_build_config(config: Any) -> Any:
-    """A layer's config without its shapes: the layer around it builds it.
+def serialize(layer: Any) -> Any:
+    """Config of a layer, an activation's function or None.
 
-    Built sooner, its weights would lack the outer layer's name in their paths.
-    Anything that is not a layer's config is returned unchanged.
+    A layer's is without shapes: the layer around it builds it.  Built sooner,
+    its weights would lack the outer layer's name in their paths.
     """
-    if not isinstance(config, dict):
-        return config
-    return {k: v for k, v in config.items() if k != "build_config"}
+    if not isinstance(layer, keras.layers.Layer):
+        return layer and keras.activations.serialize(layer)
+    config = keras.layers.serialize(layer)
+    config.pop("build_config", None)
+    return config
 
 
 def build_any(layer: Any, shape: tuple) -> tuple:
@@ -102,7 +102,7 @@ class CompositeLayer:
 def _sublayers(layer, path: str = "", old_path: str = "") -> Iterator[tuple]:
     """Yields `(path, old_path, parent, sublayer)`, a parent before its own.
 
-    Paths are of attributes: names, of which 0.2.0 made them, may be counted up.
+    Paths are of attributes, as names may be counted up; 0.2.0's are of names.
     """
     # PyTorch's modules have their sublayers elsewhere.
     attributes = {**vars(layer), **vars(layer).get("_modules", {})}

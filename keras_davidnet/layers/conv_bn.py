@@ -14,7 +14,7 @@ from keras_davidnet.layers.composite import (
     build_any,
     clone_layer,
     output_shape,
-    without_build_config,
+    serialize,
 )
 from keras_davidnet.layers.fast_layers import (
     FastBatchNormalization,
@@ -27,10 +27,9 @@ from keras_davidnet.layers.fast_layers import (
 class ConvBN(CompositeLayer, keras.layers.Layer):
     """Convolution, dropout, batch normalization, activation.
 
-    `activation(batch_norm(dropout(conv(x))))`, the convolution without bias:
-    the normalization's `beta` takes its place.  The moving variance is the
-    biased one, as Keras's is; PyTorch's is n / (n - 1) times it, n being batch
-    times height times width.
+    `activation(batch_norm(dropout(conv(x))))`, the convolution without bias.
+    The moving variance is the biased one, as Keras's is; PyTorch's is n / (n -
+    1) times it, n being batch times height times width.
 
     Args:
         filters: Number of output channels.
@@ -45,8 +44,7 @@ class ConvBN(CompositeLayer, keras.layers.Layer):
         epsilon: Added to the variance.
         dropout: Fraction of the convolution's outputs set to zero in training,
             in `[0, 1)`; 0 turns dropout off.
-        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
-            `trainable`.
+        **kwargs: `name`, `dtype` and `trainable`, as of any Keras layer.
 
     Input shape:
         `(batch, height, width, channels)`.
@@ -96,6 +94,7 @@ class ConvBN(CompositeLayer, keras.layers.Layer):
         self.epsilon = check_number("epsilon", epsilon, ge=0)
         self.dropout = check_number("dropout", dropout, ge=0, lt=1)
         # Keras passes `trainable` on when it is set, but not when it is given.
+        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
         self.conv = FastConv2D(
             filters,
             self.kernel_size,
@@ -104,17 +103,12 @@ class ConvBN(CompositeLayer, keras.layers.Layer):
             use_bias=False,
             data_format="channels_last",
             kernel_initializer=clone_initializer(self.kernel_initializer),
-            trainable=self.trainable,
-            dtype=self.dtype_policy,
             name="conv",
+            **common,
         )
-        self.drop = FastDropout(dropout, dtype=self.dtype_policy, name="drop")
+        self.drop = FastDropout(dropout, name="drop", **common)
         self.bn = FastBatchNormalization(
-            momentum=momentum,
-            epsilon=epsilon,
-            trainable=self.trainable,
-            dtype=self.dtype_policy,
-            name="bn",
+            momentum=momentum, epsilon=epsilon, name="bn", **common
         )
 
     def build(self, input_shape):
@@ -144,9 +138,7 @@ class ConvBN(CompositeLayer, keras.layers.Layer):
             "kernel_size": self.kernel_size,
             "strides": self.strides,
             "padding": self.padding,
-            "activation": without_build_config(
-                keras.activations.serialize(self.activation)
-            ),
+            "activation": serialize(self.activation),
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer
             ),

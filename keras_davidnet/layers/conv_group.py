@@ -13,7 +13,7 @@ from keras_davidnet.layers.composite import (
     CompositeLayer,
     build_any,
     clone_layer,
-    without_build_config,
+    serialize,
 )
 from keras_davidnet.layers.fast_layers import (
     FastBatchNormalization,
@@ -39,13 +39,10 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
             the nets for 96% have.
         activation: Name or function of the activation; or any layer that keeps
             the shape, which is copied for each convolution.
-        kernel_initializer: Name, instance or class of the initializer; a seed
-            of `s` gives the kernels `s`, `s + 1` and `s + 2`.
-        momentum: Momentum of the moving statistics, `new = momentum * old + (1
-            - momentum) * batch` (PyTorch writes 0.4 for this 0.6).
+        kernel_initializer: As for `ResBlock`.
+        momentum: As for `ConvBN`; PyTorch writes 0.4 for this 0.6.
         epsilon: Added to the variance.
-        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
-            `trainable`.
+        **kwargs: `name`, `dtype` and `trainable`, as of any Keras layer.
 
     Input shape:
         `(batch, height, width, channels)`.
@@ -54,9 +51,7 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
         `(batch, height // 2, width // 2, filters)`.
 
     Call arguments:
-        inputs: Images or feature maps.
-        training: Whether to normalize by the batch's statistics instead of the
-            moving ones.
+        inputs, training: As for `ConvBN`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -88,50 +83,46 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.momentum = check_number("momentum", momentum, ge=0, le=1)
         self.epsilon = check_number("epsilon", epsilon, ge=0)
+        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
         self.pool = FastMaxPooling2D(
-            2, data_format="channels_last", name="pool", dtype=self.dtype_policy
+            2, data_format="channels_last", name="pool", **common
         )
         self.activations = [
             clone_layer(keras.activations.get(activation), index)
             for index in range(3 if residual else 2)
         ]
-        # Keras passes `trainable` on when it is set, but not when it is given.
-        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
 
-        def conv(index):
-            return FastConv2D(
+        def conv_and_norm(number):
+            conv = FastConv2D(
                 self.filters,
                 3,
                 padding="same",
                 use_bias=False,
                 data_format="channels_last",
                 kernel_initializer=clone_initializer(
-                    self.kernel_initializer, index
+                    self.kernel_initializer, number - 1
                 ),
-                name=f"conv{index + 1}",
+                name=f"conv{number}",
                 **common,
             )
-
-        def norm(index):
-            return FastBatchNormalization(
+            return conv, FastBatchNormalization(
                 momentum=self.momentum,
                 epsilon=self.epsilon,
                 scale=False,
-                name=f"bn{index + 1}",
+                name=f"bn{number}",
                 **common,
             )
 
-        self.conv1, self.bn1 = conv(0), norm(0)
-        self.conv2, self.bn2 = conv(1), norm(1)
+        self.conv1, self.bn1 = conv_and_norm(1)
+        self.conv2, self.bn2 = conv_and_norm(2)
         if self.residual:
-            self.conv3, self.bn3 = conv(2), norm(2)
+            self.conv3, self.bn3 = conv_and_norm(3)
 
     def build(self, input_shape):
         self.conv1.build(input_shape)
         shape = self.compute_output_shape(input_shape)
-        self.bn1.build(shape)
-        self.conv2.build(shape)
-        self.bn2.build(shape)
+        for layer in (self.bn1, self.conv2, self.bn2):
+            layer.build(shape)
         if self.residual:
             self.conv3.build(shape)
             self.bn3.build(shape)
@@ -170,9 +161,7 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
             **super().get_config(),
             "filters": self.filters,
             "residual": self.residual,
-            "activation": without_build_config(
-                keras.activations.serialize(self.activation)
-            ),
+            "activation": serialize(self.activation),
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer
             ),

@@ -1,6 +1,6 @@
 """Keras's layers, by the fastest kernels of each backend.
 
-Numbers are Keras's to within rounding; weights and arguments are the same.
+Numbers are Keras's to within rounding; weights are the same.
 """
 
 import keras
@@ -11,31 +11,19 @@ from keras_davidnet import _backend
 
 @keras.saving.register_keras_serializable("keras_davidnet")
 class FastConv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D`, with fast gradients on JAX on a CPU."""
+    """A convolution, channels last, without groups or dilation."""
 
     def convolution_op(self, inputs, kernel):
-        return _backend.conv(
-            inputs,
-            kernel,
-            self.strides,
-            self.padding,
-            self.data_format,
-            self.dilation_rate,
-        )
+        return _backend.conv(inputs, kernel, self.strides, self.padding)
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
 class FastMaxPooling2D(keras.layers.MaxPooling2D):
-    """`keras.layers.MaxPooling2D`, faster where windows do not overlap."""
+    """Maxima of windows that do not overlap, channels last."""
 
     def call(self, inputs):
-        if (
-            self.strides != self.pool_size
-            or self.padding != "valid"
-            or self.data_format != "channels_last"
-            # Exports take images of any size.
-            or not all(isinstance(size, int) for size in inputs.shape[1:3])
-        ):
+        # Exports take images of any size.
+        if not all(isinstance(size, int) for size in inputs.shape[1:3]):
             return super().call(inputs)
         return _backend.max_pool(inputs, self.pool_size)
 
@@ -52,16 +40,13 @@ class FastActivation(keras.layers.Activation):
 class FastDropout(keras.layers.Dropout):
     """`keras.layers.Dropout`, but draws 16 bits per element, not a float.
 
-    Dropout's cost is random number generation, and half the bits halve it.
-    Integers are also drawn alike with XLA and without; floats are not.  The
-    rate is rounded to a multiple of 2**-16, and what is left is scaled by the
-    rounded rate, so that the mean stays exact.  With `noise_shape` it is
-    Keras's layer.
+    Half the bits take half the time, and integers are drawn alike with XLA and
+    without.  The rate is rounded to a multiple of 2**-16.
     """
 
     def call(self, inputs, training=False):
-        if not training or self.rate == 0 or self.noise_shape is not None:
-            return super().call(inputs, training=training)
+        if not training or self.rate == 0:
+            return inputs
         bits = _backend.random_int16(inputs, self.seed_generator.next())
         dropped = min(round(self.rate * 2**16), 2**16 - 1)
         kept = ops.reshape(bits, ops.shape(inputs)) >= dropped - 2**15
@@ -73,17 +58,15 @@ class FastDropout(keras.layers.Dropout):
 class FastBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization`, of images in one kernel.
 
-    Keras composes it of simple operations, each of which passes over the images
-    once.  On TensorFlow without XLA their gradients are added up in an order
-    that the threads decide: the last bits differ from run to run.  The kernel
-    is faster and reproducible.  It is Keras's layer with renormalization, in
-    training with a mask, for inputs that are not images with the channels last,
-    and where the weights are not float32; and Keras's synchronized layer if
-    built under a `tf.distribute` strategy of several replicas.
+    The kernel is faster than Keras's simple operations.  It is also
+    reproducible: on TensorFlow without XLA, threads decide the order in which
+    the gradients of the latter are added up.  Built under a `tf.distribute`
+    strategy of several replicas the layer is Keras's synchronized one.
     """
 
     def build(self, input_shape):
-        self.synchronized = _backend.num_replicas() > 1
+        _, replicas = _backend.replica()
+        self.synchronized = replicas > 1
         super().build(input_shape)
 
     @property
@@ -111,10 +94,7 @@ class FastBatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
     def normalize(self, images, statistics=None):
-        """The outputs, and the mean and variance of each channel.
-
-        The statistics may be given; else they are computed.
-        """
+        """The outputs, and the mean and variance: those given, or computed."""
         return _backend.batch_normalization(
             ops.cast(images, self.compute_dtype),
             ops.convert_to_tensor(self.gamma) if self.scale else None,

@@ -16,21 +16,13 @@ class GhostBatchNormalization(FastBatchNormalization):
 
     In training, image `i` of the batch belongs to group `i % groups`, and each
     group is normalized by its own mean and variance.  Their noise regularizes,
-    like smaller batches.  In inference it is ordinary batch normalization, for
-    any batch size.
-
-    The moving statistics follow the mean over the groups.  The source keeps a
-    set per group and averages the sets for inference, which is the same: a
-    moving average is linear.
-
-    Statistics are computed in float32 under mixed precision.  Under
-    `tf.distribute` each replica divides its part into `groups` groups.
+    like smaller batches.  The moving statistics follow the mean over the
+    groups; inference is ordinary batch normalization, for any batch size.
+    Under `tf.distribute` each replica divides its part into `groups` groups.
 
     Args:
         groups: Number of parts.
-        momentum: Momentum of the moving statistics, `new = momentum * old + (1
-            - momentum) * batch` (PyTorch writes 0.1 for this 0.9).
-        epsilon: Added to the variance.
+        momentum, epsilon: As for `ConvBN`.
         **kwargs: Arguments of `keras.layers.BatchNormalization`: `scale`,
             `center`, ...
 
@@ -104,30 +96,21 @@ class GhostBatchNormalization(FastBatchNormalization):
             )
         shape = ops.shape(inputs)
         x = ops.reshape(inputs, (-1, self.groups, *shape[1:]))
-        by_kernel = self.takes_kernel and _backend.kernel_per_group()
-        normalize_groups = self._by_kernel if by_kernel else self._at_once
-        outputs, mean, variance = normalize_groups(x)
-        self.update_statistics(mean, variance)
+        if self.takes_kernel and _backend.kernel_per_group():
+            outputs, means, variances = zip(
+                *map(self.normalize, ops.unstack(x, self.groups, axis=1)),
+                strict=True,
+            )
+            outputs = ops.stack(outputs, axis=1)
+            statistics = [sum(s) / self.groups for s in (means, variances)]
+        else:
+            outputs, *statistics = self._normalize_at_once(x)
+        self.update_statistics(*statistics)
         outputs = ops.reshape(outputs, shape)
         return ops.cast(outputs, self.compute_dtype)
 
-    def _by_kernel(self, x):
+    def _normalize_at_once(self, x):
         """The outputs, and mean and variance, averaged over the groups."""
-        outputs, means, variances = zip(
-            *(
-                self.normalize(part)
-                for part in ops.unstack(x, self.groups, axis=1)
-            ),
-            strict=True,
-        )
-        return (
-            ops.stack(outputs, axis=1),
-            sum(means) / self.groups,
-            sum(variances) / self.groups,
-        )
-
-    def _at_once(self, x):
-        """The same, by operations on all groups."""
         # As Keras: 16 bits are too few for sums over images.
         x = ops.cast(x, keras.backend.result_type(x.dtype, "float32"))
         # The axis of the channels has one more before it.
@@ -136,20 +119,17 @@ class GhostBatchNormalization(FastBatchNormalization):
         mean, variance = ops.moments(x, axes, keepdims=True)
         scale = ops.rsqrt(variance + self.epsilon)
         aligned = [1] * len(x.shape)
-        aligned[channels] = x.shape[channels]
+        aligned[channels] = -1
         # Not in place: torch's gradient needs what was there.
         if self.scale:
             scale = scale * ops.reshape(ops.cast(self.gamma, x.dtype), aligned)
         outputs = (x - mean) * scale
         if self.center:
-            outputs = outputs + ops.reshape(
-                ops.cast(self.beta, x.dtype), aligned
-            )
-        statistics = (
-            ops.reshape(ops.mean(values, axis=1), aligned[channels])
-            for values in (mean, variance)
+            beta = ops.reshape(ops.cast(self.beta, x.dtype), aligned)
+            outputs = outputs + beta
+        return outputs, *(
+            ops.ravel(ops.mean(values, axis=1)) for values in (mean, variance)
         )
-        return outputs, *statistics
 
     def get_config(self) -> dict:
         return {**super().get_config(), "groups": self.groups}

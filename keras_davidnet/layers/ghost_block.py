@@ -33,12 +33,9 @@ class GhostBlock(CompositeLayer, keras.layers.Layer):
         residual: Whether the block has the residual branch.
         groups: Groups of each `GhostBatchNormalization`.
         alpha: The alpha of each `CELU`.
-        kernel_initializer: Name, instance or class of the initializer; a seed
-            of `s` gives the kernels `s`, `s + 1` and `s + 2`.
-        momentum: Momentum of the moving statistics.
-        epsilon: Added to the variance.
-        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
-            `trainable`.
+        kernel_initializer: As for `ResBlock`.
+        momentum, epsilon: As for `ConvBN`.
+        **kwargs: `name`, `dtype` and `trainable`, as of any Keras layer.
 
     Input shape:
         `(batch, height, width, channels)`; in training the batch must be a
@@ -49,13 +46,10 @@ class GhostBlock(CompositeLayer, keras.layers.Layer):
         input's height and width.
 
     Call arguments:
-        inputs: Images or feature maps.
-        training: Whether to normalize by the groups' statistics instead of the
-            moving ones.
+        inputs, training: As for `GhostBatchNormalization`.
 
     Raises:
-        ValueError: If an argument is out of its range; in training, if the
-            batch is known not to be a multiple of `groups`.
+        ValueError: As for `GhostBatchNormalization`.
 
     Example:
 
@@ -91,57 +85,47 @@ class GhostBlock(CompositeLayer, keras.layers.Layer):
         self.momentum = check_number("momentum", momentum, ge=0, le=1)
         self.epsilon = check_number("epsilon", epsilon, ge=0)
         self.pool = to_python(pool)
-        self.max_pool = FastMaxPooling2D(
-            2,
-            data_format="channels_last",
-            name="max_pool",
-            dtype=self.dtype_policy,
-        )
-        self.activation = CELU(
-            alpha, dtype=self.dtype_policy, name="activation"
-        )
-        self.alpha = self.activation.alpha
-        # Keras passes `trainable` on when it is set, but not when it is given.
         common = {"trainable": self.trainable, "dtype": self.dtype_policy}
+        self.max_pool = FastMaxPooling2D(
+            2, data_format="channels_last", name="max_pool", **common
+        )
+        self.activation = CELU(alpha, name="activation", **common)
+        self.alpha = self.activation.alpha
 
-        def conv(index):
-            return FastConv2D(
+        def conv_and_norm(number):
+            conv = FastConv2D(
                 self.filters,
                 self.kernel_size,
                 padding="same",
                 use_bias=False,
                 data_format="channels_last",
                 kernel_initializer=clone_initializer(
-                    self.kernel_initializer, index
+                    self.kernel_initializer, number - 1
                 ),
-                name=f"conv{index + 1}",
+                name=f"conv{number}",
                 **common,
             )
-
-        def norm(index):
-            return GhostBatchNormalization(
+            return conv, GhostBatchNormalization(
                 self.groups,
                 momentum=self.momentum,
                 epsilon=self.epsilon,
                 scale=False,
-                name=f"bn{index + 1}",
+                name=f"bn{number}",
                 **common,
             )
 
-        self.conv1, self.bn1 = conv(0), norm(0)
+        self.conv1, self.bn1 = conv_and_norm(1)
         if self.residual:
-            self.conv2, self.bn2 = conv(1), norm(1)
-            self.conv3, self.bn3 = conv(2), norm(2)
+            self.conv2, self.bn2 = conv_and_norm(2)
+            self.conv3, self.bn3 = conv_and_norm(3)
 
     def build(self, input_shape):
         self.conv1.build(input_shape)
         shape = self.compute_output_shape(input_shape)
         self.bn1.build(shape)
         if self.residual:
-            self.conv2.build(shape)
-            self.bn2.build(shape)
-            self.conv3.build(shape)
-            self.bn3.build(shape)
+            for layer in (self.conv2, self.bn2, self.conv3, self.bn3):
+                layer.build(shape)
 
     def call(self, inputs, training=False):
         x = self.conv1(inputs)

@@ -13,7 +13,7 @@ from keras_davidnet.layers.composite import (
     build_any,
     clone_layer,
     output_shape,
-    without_build_config,
+    serialize,
 )
 from keras_davidnet.layers.conv_bn import ConvBN
 from keras_davidnet.layers.fast_layers import FastMaxPooling2D
@@ -34,14 +34,10 @@ class ResBlock(CompositeLayer, keras.layers.Layer):
         pool: `"max"` for 2x2 max pooling, None for none, or any layer, which
             is copied.
         kernel_size: Size of all convolutions, which keep height and width.
-        activation: As for `ConvBN`.
+        activation, momentum, epsilon, dropout: As for `ConvBN`.
         kernel_initializer: As for `ConvBN`.  The three kernels never share a
             draw; a seed of `s` gives them `s`, `s + 1` and `s + 2`.
-        momentum: As for `ConvBN`.
-        epsilon: As for `ConvBN`.
-        dropout: As for `ConvBN`.
-        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
-            `trainable`.
+        **kwargs: `name`, `dtype` and `trainable`, as of any Keras layer.
 
     Input shape:
         `(batch, height, width, channels)`.
@@ -51,9 +47,7 @@ class ResBlock(CompositeLayer, keras.layers.Layer):
         height and width.
 
     Call arguments:
-        inputs: Images or feature maps.
-        training: Whether to drop out, and to normalize by the batch's
-            statistics instead of the moving ones.
+        inputs, training: As for `ConvBN`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -92,6 +86,8 @@ class ResBlock(CompositeLayer, keras.layers.Layer):
                 dtype=self.dtype_policy,
                 name="pool",
             )
+        elif isinstance(pool, dict):
+            pool = keras.layers.deserialize(pool)
         if not (pool is None or isinstance(pool, keras.layers.Layer)):
             raise TypeError(
                 '`pool` must be "max", None or a Keras layer. '
@@ -161,15 +157,9 @@ class ResBlock(CompositeLayer, keras.layers.Layer):
             **super().get_config(),
             "filters": self.filters,
             "residual": self.residual,
-            "pool": self._pool_word
-            or (
-                self.pool
-                and without_build_config(keras.layers.serialize(self.pool))
-            ),
+            "pool": self._pool_word or serialize(self.pool),
             "kernel_size": self.kernel_size,
-            "activation": without_build_config(
-                keras.activations.serialize(self.activation)
-            ),
+            "activation": serialize(self.activation),
             "kernel_initializer": keras.initializers.serialize(
                 self.kernel_initializer
             ),
@@ -177,10 +167,3 @@ class ResBlock(CompositeLayer, keras.layers.Layer):
             "epsilon": self.epsilon,
             "dropout": self.dropout,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        if isinstance(config.get("pool"), dict):
-            pool = keras.layers.deserialize(config["pool"])
-            config = {**config, "pool": pool}
-        return super().from_config(config)

@@ -30,8 +30,7 @@ class WhiteningConv2D(keras.layers.Layer):
         negatives: Whether to have the negatives.
         use_bias: Whether to have a bias.
         bias_initializer: Name, instance or class of the bias's initializer.
-        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`,
-            `trainable`.
+        **kwargs: `name`, `dtype` and `trainable`, as of any Keras layer.
 
     Input shape:
         `(batch, height, width, channels)`, normalized images.
@@ -41,8 +40,13 @@ class WhiteningConv2D(keras.layers.Layer):
         kernel_size**2 * channels)`; with the padding `"same"` of the input's
         height and width; without negatives, half as many channels.
 
+    Call arguments:
+        inputs: Normalized images.
+        training: Whether to refuse to work without filters.
+
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of its range; in training, if
+            the layer has no filters.
 
     Example:
 
@@ -81,6 +85,7 @@ class WhiteningConv2D(keras.layers.Layer):
         self.negatives = to_python(negatives)
         self.use_bias = to_python(use_bias)
         self.bias_initializer = keras.initializers.get(bias_initializer)
+        self._known_adapted = False
 
     def build(self, input_shape):
         channels = input_shape[-1]
@@ -92,7 +97,6 @@ class WhiteningConv2D(keras.layers.Layer):
             trainable=False,
             name="kernel",
         )
-        self.bias = None
         if self.use_bias:
             self.bias = self.add_weight(
                 shape=(filters,),
@@ -106,12 +110,13 @@ class WhiteningConv2D(keras.layers.Layer):
     @property
     def adapted(self) -> bool:
         """Whether the layer has its filters, by `adapt` or from a file."""
-        return self.built and bool(np.any(ops.convert_to_numpy(self.kernel)))
+        if self.built and not self._known_adapted:
+            kernel = ops.convert_to_numpy(self.kernel)
+            self._known_adapted = bool(np.any(kernel))
+        return self._known_adapted
 
     def adapt(self, images) -> None:
-        """Computes the filters from images.
-
-        All patches of all images count, at stride 1.
+        """Computes the filters from all patches of images, at stride 1.
 
         Args:
             images: `(n, height, width, channels)`, normalized like the images
@@ -123,27 +128,24 @@ class WhiteningConv2D(keras.layers.Layer):
                 numbers.
         """
         images = ops.convert_to_numpy(images)
-        if images.ndim != 4:
+        channels = self.kernel.shape[2] if self.built else images.shape[-1]
+        if images.ndim != 4 or images.shape[-1] != channels:
             raise ValueError(
-                "`images` must be of shape (n, height, width, channels). "
+                "`images` must be of shape (n, height, width, channels), with "
+                "the channels that the layer was built for. "
                 f"Received: {describe('images', images)}"
             )
         if not self.built:
             self.build(images.shape)
-        size, _, channels, _ = self.kernel.shape
-        if images.shape[3] != channels:
-            raise ValueError(
-                f"`images` must have the {channels} channels that the layer "
-                f"was built for. Received: {describe('images', images)}"
-            )
-        n, height, width = (max(0, s) for s in images.shape[:3])
+        size = self.kernel_size
+        n, height, width = images.shape[:3]
         patches = n * max(0, height - size + 1) * max(0, width - size + 1)
         length = size * size * channels
         if patches < length:
             raise ValueError(
                 f"`images` must hold at least {length} patches of {size}x"
-                f"{size} pixels, as many as a patch holds numbers. Received: "
-                f"{describe('images', images)}, {patches} patches"
+                f"{size} pixels, as many as a patch holds numbers. "
+                f"Received: {describe('images', images)}"
             )
         check_finite("images", images)
         if not np.ptp(images, axis=(0, 1, 2)).any():
@@ -171,8 +173,24 @@ class WhiteningConv2D(keras.layers.Layer):
         if self.negatives:
             filters = np.concatenate([filters, -filters], axis=-1)
         self.kernel.assign(filters)
+        self._known_adapted = True
 
-    def call(self, inputs):
+    def set_weights(self, weights):
+        super().set_weights(weights)
+        self._known_adapted = self.adapted
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+        self._known_adapted = self.adapted
+
+    def call(self, inputs, training=False):
+        # The kernel itself cannot be looked at in a compiled step.
+        if training and not self._known_adapted:
+            raise ValueError(
+                "The whitening has no filters yet: call `adapt(images)` of the "
+                "layer, or of the net that it is in, with training images "
+                f"before training. Received: {self.name}.adapted=False"
+            )
         outputs = ops.conv(
             inputs,
             ops.cast(self.kernel, self.compute_dtype),

@@ -90,6 +90,12 @@ def unnamed_frozen_blocks(dtype):
     return [layer]
 
 
+def whitening(dtype):
+    layer = WhiteningConv2D(dtype=dtype)
+    layer.adapt(data()[0] / 255)
+    return [layer]
+
+
 def half_frozen_block(dtype):
     block = ResBlock(4, residual=True, dtype=dtype)
     block.conv.trainable = block.res1.bn.trainable = False
@@ -111,7 +117,7 @@ LAYERS = {
     "conv_group_prelu": lambda dtype: [
         ConvGroup(4, residual=True, activation=prelu(), dtype=dtype)
     ],
-    "whitening": lambda dtype: [WhiteningConv2D(dtype=dtype)],
+    "whitening": whitening,
     "ghost_batch_norm": lambda dtype: [
         GhostBatchNormalization(4, dtype=dtype),
         CELU(0.3, dtype=dtype),
@@ -146,12 +152,6 @@ def thawed_head(dtype):
     return net
 
 
-def softmax_head(dtype):
-    net = small(DavidNet, dtype, width=1, logit_scale=1)
-    net.linear.activation = keras.activations.softmax
-    return net
-
-
 def float32_head(dtype):
     net = small(DavidNet, dtype, width=1)
     net.linear.dtype_policy = "float32"
@@ -181,7 +181,9 @@ NETS = {
     "davidnet_frozen": frozen_net,
     "davidnet_thawed": thawed_head,
     "davidnet_float32_head": float32_head,
-    "davidnet_softmax": softmax_head,
+    "davidnet_softmax": lambda dtype: small(
+        DavidNet, dtype, width=1, classifier_activation="softmax"
+    ),
     "davidnet_odd": lambda dtype: small(
         DavidNet, dtype, width=1, augmentation=keras.layers.GaussianNoise(0.1)
     ),

@@ -145,6 +145,15 @@ def test_saved_and_loaded_it_is_still_adapted(rng, tmp_path):
         )
 
 
+def test_a_net_around_one_never_adapted_is_not_trained(rng):
+    images = smooth_images(rng)
+    inputs = keras.Input(images.shape[1:])
+    model = keras.Model(inputs, WhiteningConv2D()(inputs))
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="adapt.*adapted=False"):
+        model.fit(images, np.ones((200, 8, 10, 24)), verbose=0)
+
+
 def with_nan(images):
     images = images.copy()
     images[-1, -1, -1, -1] = np.nan
