@@ -22,7 +22,6 @@ __all__ = [
     "resize",
     "restore_on_error",
     "stream",
-    "sync_state",
     "variable_scope",
 ]
 
@@ -143,7 +142,3 @@ def restore_on_error(
 ) -> contextlib.AbstractContextManager:
     """Restores the model's variables if a step fails."""
     return contextlib.nullcontext()
-
-
-def sync_state(model: keras.Model) -> None:
-    """Gives the model's variables their values within an epoch of `fit`."""
