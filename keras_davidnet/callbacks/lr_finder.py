@@ -13,7 +13,6 @@ from keras_davidnet.schedules import PiecewiseLinear
 
 # The smoothed loss averages about this fraction of all steps.
 _WINDOW = 1 / 20
-_DIVERGED = 4
 
 
 class LearningRateFinder(keras.callbacks.Callback):
@@ -25,13 +24,12 @@ class LearningRateFinder(keras.callbacks.Callback):
     enough. The logs are of single batches.
 
     When `fit` ends, the variables of model and optimizer and the rates are
-    restored; after a `fit` of a stock model that raised, call
-    `finder.restore()`. Not restored are the global generators: the ones that
-    shuffle arrays, and PyTorch's, from which Keras's dropout draws on torch.
+    restored, but not global random generators; after a `fit` of a stock model
+    that raised, call `finder.restore()`.
 
-    With several optimizers (`GroupedOptimizer`), all rates rise by the same
-    factor. `low`, `high` and the rates found belong to the default group; the
-    others keep their proportion to it, schedules by their highest rates.
+    In a `GroupedOptimizer`, `low`, `high` and the rates found belong to the
+    default group; the others keep their proportion to it, schedules by their
+    highest rates.
 
     Args:
         low: The first rate.
@@ -44,10 +42,9 @@ class LearningRateFinder(keras.callbacks.Callback):
             all steps.
 
     Raises:
-        ValueError: If `low` is not above 0 and below `high`; or, when `fit`
-            begins, if it has fewer than 20 steps or an unknown number of them,
-            if the model has `steps_per_execution` above 1, or if the default
-            group's rate is 0.
+        ValueError: If `low` is not above 0 and below `high`; when `fit` begins,
+            if it has fewer than 20 steps, an unknown number, or several per
+            execution, or if the default group's rate is 0.
 
     Example:
 
@@ -114,17 +111,14 @@ class LearningRateFinder(keras.callbacks.Callback):
             [_value(v) for v in model.optimizer.variables],
             list(zip(optimizers, schedules, strict=True)),
         )
-        # A constant is assigned before each step instead: Keras never changes
-        # a schedule back to a constant.
-        for optimizer, schedule, share in zip(
-            optimizers, schedules, self._shares, strict=True
-        ):
-            if schedule is not None:
-                accumulated = optimizer.gradient_accumulation_steps or 1
+        for i, optimizer in enumerate(optimizers):
+            # Keras never changes a schedule back to a constant: a constant is
+            # assigned before each step instead.
+            if schedules[i] is not None:
+                made = int(optimizer.iterations)
+                made *= optimizer.gradient_accumulation_steps or 1
                 optimizer.learning_rate = RisingRate(
-                    self.low * share,
-                    self._growth,
-                    int(optimizer.iterations) * accumulated,
+                    self.low * self._shares[i], self._growth, start=made
                 )
         # The schedule is read when the step is traced.
         model.make_train_function(force=True)
@@ -138,11 +132,9 @@ class LearningRateFinder(keras.callbacks.Callback):
         self.model.reset_metrics()
         rate = self.low * math.exp(self._growth * len(self.losses))
         optimizers = leaf_optimizers(self.model.optimizer)
-        for optimizer, share, (_, schedule) in zip(
-            optimizers, self._shares, self._before[-1], strict=True
-        ):
+        for i, (_, schedule) in enumerate(self._before[-1]):
             if schedule is None:
-                optimizer.learning_rate = share * rate
+                optimizers[i].learning_rate = self._shares[i] * rate
         self._rate = float(optimizers[-1].learning_rate)
 
     def on_train_batch_end(self, batch, logs: Any = None):
@@ -157,7 +149,7 @@ class LearningRateFinder(keras.callbacks.Callback):
         self.smoothed.append(smooth)
         best = min(self.smoothed)
         # A loss may be negative.
-        if smooth > best + (_DIVERGED - 1) * abs(best):
+        if smooth > best + 3 * abs(best):
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):

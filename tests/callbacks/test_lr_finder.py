@@ -15,7 +15,6 @@ from keras_davidnet import (
     LearningRateFinder,
     PyTorchSGD,
     datasets,
-    recipes,
 )
 from keras_davidnet.optimizers.grouped import leaf_optimizers
 
@@ -183,9 +182,7 @@ def test_training_afterwards_is_that_of_a_model_without_it(make):
             # No rate makes the normalised filters of Airbench diverge.
             assert len(finder.losses) < 24 or make is airbench
         sync = datasets.SyncEpoch(train_ds)
-        history = model.fit(
-            train_ds, epochs=3, **fit, callbacks=[sync]
-        ).history
+        history = model.fit(train_ds, epochs=3, **fit, callbacks=[sync]).history
         results.append((history, model.get_weights()))
     (history, weights), (other_history, other_weights) = results
     assert other_history == history
@@ -316,18 +313,6 @@ def test_after_an_interrupted_fit_of_a_stock_model():
             model.fit(train_ds, **fit, callbacks=[finder, Interrupt()])
     finder.restore()
     assert_same(state(model), before)
-
-
-@pytest.mark.slow
-def test_a_recipe_takes_it():
-    """As any callback; the net of the recipe is then as it was made."""
-    recipe = recipes.get("davidnet").replace(
-        width=1, batch_size=4, epochs=4, num_classes=3
-    )
-    finder = LearningRateFinder(1e-4, 1e-3)
-    model = recipe.fit(IMAGES, LABELS, seed=0, callbacks=[finder], verbose=0)
-    assert len(finder.rates) == 24
-    assert model.optimizer.iterations == 0
 
 
 @pytest.mark.parametrize(
