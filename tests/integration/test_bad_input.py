@@ -421,8 +421,6 @@ ARGUMENTS = [
     (DecoupledWeightDecay, {"weight_decay": -1}),
     (DecoupledWeightDecay, {"weight_decay": True}),
     (DecoupledWeightDecay, {"exclude": "bias"}),
-    (DecoupledWeightDecay, {"exclude": ["("]}),
-    (DecoupledWeightDecay, {"exclude": [1]}),
     (DecoupledWeightDecay, {"exclude": None}),
 ]
 # Arguments that have no default, or none that is small.
