@@ -113,7 +113,7 @@ def test_config_round_trip():
 @pytest.mark.parametrize(
     "knots, values, message",
     [
-        ([0, 1], [0.1], "same length"),
+        ([0, 1], [0.1], "as many"),
         ([0], [0.1], "at least 2"),
         ([0, 2, 2], [0, 1, 0], "rise"),
         ([0, 2, 1], [0, 1, 0], "rise"),
