@@ -73,7 +73,7 @@ class Resume(keras.callbacks.Callback):
 
     def on_data(self, x, y):
         """Takes what `fit` trains on; the models of this package call it."""
-        self._data = _describe_data(x, y)
+        self._data = _checksum(x, y)
 
     def on_train_begin(self, logs=None):
         steps, epochs = self.params["steps"], self.params["epochs"]
@@ -98,11 +98,11 @@ class Resume(keras.callbacks.Callback):
             variable.assign(array.view(dtype))
         if self._plan is not None:
             self._plan.seed = self._state["seed"]
-        finished = self._state.pop("stopped_of", None) == epochs
+        first = self._state["epochs"]
+        if self._state.pop("stopped_of", None) == epochs:
+            first = epochs
         # Keras's BackupAndRestore tells `fit` in the same way.
-        self.model._initial_epoch = (
-            epochs if finished else self._state["epochs"]
-        )
+        self.model._initial_epoch = first
 
     def on_epoch_begin(self, epoch, logs=None):
         # `fit` has read it; one that is interrupted must not leave it behind.
@@ -119,13 +119,13 @@ class Resume(keras.callbacks.Callback):
             self._state["history"].setdefault(name, []).append(value)
         self._state["epochs"] = epoch + 1
         self._state["seed"] = self._plan and self._plan.seed
-        _write(self.path, self._state, self._variables())
+        self._save()
 
     def on_train_end(self, logs=None):
         # Callbacks before this one may have restored their best weights.
         if self._run_is_checked and self.model.stop_training:
             self._state["stopped_of"] = self.params["epochs"]
-            _write(self.path, self._state, self._variables())
+            self._save()
         self.model._initial_epoch = None
         self.model.history.history = self._state["history"]
 
@@ -136,32 +136,39 @@ class Resume(keras.callbacks.Callback):
             optimizer.build(self.model.trainable_variables)
         return self.model.variables + optimizer.variables
 
+    def _save(self):
+        """Replaces the file in one step when the new one is on the disk."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.path.with_name(self.path.name + ".unfinished")
+        arrays = map(ops.convert_to_numpy, self._variables())
+        with open(unfinished, "wb") as file:
+            np.savez(file, np.array(json.dumps(self._state)), *arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, self.path)
+
     def _check_run(self, skip=None):
         """Raises a ValueError if the file is of another run."""
         model, plan = self.model, self._plan
-        run = dict(
-            _flatten(
-                {
-                    "model": _describe(model),
-                    "optimizer": _describe(model.optimizer),
-                    # In place of the coupled decay that some configs hold.
-                    "weight_decay": leaf_optimizers(model.optimizer)[
-                        -1
-                    ].weight_decay,
-                    "variables": [
-                        f"{v.dtype} {tuple(v.shape)} {v.path}"
-                        for v in self._variables()
-                    ],
-                    "data": self._data,
-                    "dataset": plan
-                    and {
-                        "images": plan.n,
-                        "batch_size": plan.batch_size,
-                        "alternating_flip": plan.alternating_flip,
-                    },
-                }
-            )
-        )
+        *_, leaf = leaf_optimizers(model.optimizer)
+        run = {
+            "model": _describe(model),
+            "optimizer": _describe(model.optimizer),
+            # In place of the coupled decay that some configs hold.
+            "weight_decay": leaf.weight_decay,
+            "variables": [
+                f"{v.dtype} {tuple(v.shape)} {v.path}"
+                for v in self._variables()
+            ],
+            "data": self._data,
+            "dataset": plan
+            and {
+                "images": plan.n,
+                "batch_size": plan.batch_size,
+                "alternating_flip": plan.alternating_flip,
+            },
+        }
+        run = dict(_flatten(run))
         saved = self._state.setdefault("run", run)
         found = [
             f"{key}: {reprlib.repr(saved.get(key))}, "
@@ -209,15 +216,14 @@ def _describe(part):
     return {"class": name, "config": config}
 
 
-def _describe_data(x, y):
-    """Shape and checksum of images and labels; None for other streams."""
+def _checksum(x, y):
+    """Checksum of images and labels; None for other streams."""
     if isinstance(x, Batches):
         x, y = x.images, x.labels
     if not (hasattr(x, "shape") and hasattr(y, "shape")):
         return None
     x, y = (np.ascontiguousarray(as_array("x", array)) for array in (x, y))
-    checksum = zlib.crc32(y.view("uint8"), zlib.crc32(x.view("uint8")))
-    return {"shape": list(x.shape), "checksum": checksum}
+    return zlib.crc32(y.view("uint8"), zlib.crc32(x.view("uint8")))
 
 
 def _to_json(value):
@@ -225,21 +231,6 @@ def _to_json(value):
     if hasattr(value, "shape"):
         return ops.convert_to_numpy(value).tolist()
     return str(value)
-
-
-def _write(path, header, variables):
-    """Replaces the file in one step when the new one is on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    with open(unfinished, "wb") as file:
-        np.savez(
-            file,
-            np.array(json.dumps(header)),
-            *map(ops.convert_to_numpy, variables),
-        )
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
 
 
 def _read(path):
