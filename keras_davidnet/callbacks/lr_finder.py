@@ -11,9 +11,6 @@ from keras_davidnet._checks import check_number
 from keras_davidnet.optimizers.grouped import leaf_optimizers, schedule_of
 from keras_davidnet.schedules import PiecewiseLinear
 
-# The smoothed loss averages about this fraction of all steps.
-_WINDOW = 1 / 20
-
 
 class LearningRateFinder(keras.callbacks.Callback):
     """Tries all learning rates in one `fit`, then restores the model.
@@ -92,7 +89,7 @@ class LearningRateFinder(keras.callbacks.Callback):
         model, at_once = self.model, self.model.steps_per_execution
         per_epoch, epochs = self.params["steps"], self.params["epochs"]
         steps = (per_epoch or 0) * epochs
-        if steps * _WINDOW < 1 or at_once != 1:
+        if steps < 20 or at_once != 1:
             raise ValueError(
                 "`fit` must have at least 20 steps, their number must be known "
                 "and each be an execution of its own: give it more `epochs`, "
@@ -107,8 +104,8 @@ class LearningRateFinder(keras.callbacks.Callback):
         self._growth = math.log(self.high / self.low) / (steps - 1)
         self._before = (
             model,
-            [(v, _value(v)) for v in model.variables],
-            [_value(v) for v in model.optimizer.variables],
+            # Copies: some backends hand out their own memory.
+            [np.array(ops.convert_to_numpy(v)) for v in _variables(model)],
             list(zip(optimizers, schedules, strict=True)),
         )
         for i, optimizer in enumerate(optimizers):
@@ -123,7 +120,8 @@ class LearningRateFinder(keras.callbacks.Callback):
         # The schedule is read when the step is traced.
         model.make_train_function(force=True)
         self.rates, self.losses, self.smoothed = [], [], []
-        self._weight = 1 - 1 / (steps * _WINDOW)
+        # Averages about a twentieth of all steps.
+        self._weight = 1 - 20 / steps
         self._sum = 0.0
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -160,17 +158,13 @@ class LearningRateFinder(keras.callbacks.Callback):
         if self._before is None:
             return
         # By now the callback may belong to another model.
-        model, weights, optimizer_values, rates = self._before
+        model, values, rates = self._before
         self._before = None
         for optimizer, schedule in rates:
             if schedule is not None:
                 optimizer.learning_rate = schedule
-        for variable, value in weights:
-            variable.assign(value)
         # By place: another callback may have replaced the optimizer by a copy.
-        for variable, value in zip(
-            model.optimizer.variables, optimizer_values, strict=True
-        ):
+        for variable, value in zip(_variables(model), values, strict=True):
             variable.assign(value)
         model.make_train_function(force=True)
 
@@ -192,9 +186,8 @@ class RisingRate(keras.optimizers.schedules.LearningRateSchedule):
         return {"low": self.low, "growth": self.growth, "start": self.start}
 
 
-def _value(variable):
-    # A copy: some backends hand out their own memory.
-    return np.array(ops.convert_to_numpy(variable))
+def _variables(model):
+    return model.variables + model.optimizer.variables
 
 
 def _shares(optimizers, schedules):
