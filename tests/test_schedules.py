@@ -130,11 +130,6 @@ def test_bad_arguments(knots, values, message):
     )
 
 
-def test_bad_steps_per_epoch():
-    with pytest.raises(ValueError, match="steps_per_epoch=0"):
-        PiecewiseLinear.from_epochs([0, 1], [0, 1], steps_per_epoch=0)
-
-
 @pytest.mark.parametrize(
     "schedule",
     [

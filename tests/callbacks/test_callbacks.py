@@ -266,18 +266,6 @@ def test_a_model_saved_while_armed_keeps_its_coupled_decay(data, tmp_path):
     assert optimizer.weight_decay is None
 
 
-@pytest.mark.parametrize(
-    "arguments, error",
-    [
-        ((-0.1,), ValueError),
-        ((0.1, "bias"), TypeError),
-    ],
-)
-def test_bad_arguments(arguments, error):
-    with pytest.raises(error, match="Received"):
-        DecoupledWeightDecay(*arguments)
-
-
 @pytest.mark.parametrize("several", ["ours", "Keras's"])
 def test_decays_every_group_at_its_rate(data, several):
     kernel, bias = (

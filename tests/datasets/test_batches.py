@@ -151,23 +151,6 @@ def test_a_last_batch_that_does_not_split(pairs):
         make_dataset(*pairs, SIZE).shard(16, 0)
 
 
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"labels": np.arange(N - 1)}, r"labels.shape=\(39,\)"),
-        ({"images": np.zeros((8, 8, 3))}, r"images.shape=\(8, 8, 3\)"),
-        ({"batch_size": 0}, "batch_size=0"),
-        ({"batch_size": N + 1}, "40 images, batch_size=41"),
-        ({"images": np.zeros((0, 8, 8, 3))}, r"images.shape=\(0, 8, 8, 3\)"),
-        ({"seed": -1}, "seed=-1"),
-    ],
-)
-def test_bad_arguments(pairs, change, message):
-    arguments = {"images": pairs[0], "labels": pairs[1], "batch_size": SIZE}
-    with pytest.raises(ValueError, match=message):
-        make_dataset(**{**arguments, "training": True, **change})
-
-
 def test_plan_of_other_data(pairs):
     with pytest.raises(ValueError, match="Received: plan for"):
         Batches(*pairs, SIZE, EpochPlan(N, SIZE + 1))
