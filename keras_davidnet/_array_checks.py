@@ -22,11 +22,6 @@ def _is_real(array):
     return dtype.startswith(("int", "uint", "float", "bfloat"))
 
 
-def _unknown_rank(array):
-    """Whether this is a tensor of TensorFlow with an unknown rank."""
-    return getattr(getattr(array, "shape", None), "rank", 0) is None
-
-
 def check_real(name: str, array) -> None:
     """Raises a ValueError unless the array holds real numbers."""
     if not _is_real(array):
@@ -56,10 +51,8 @@ def check_finite(name: str, array: np.ndarray) -> tuple[float, float]:
 def check_images(name: str, images, channels: int, min_size: int) -> None:
     """Raises a ValueError unless the model takes this shape and dtype.
 
-    `images` may be symbolic; an unknown size or rank passes.
+    `images` may be symbolic; an unknown size passes.
     """
-    if _unknown_rank(images):
-        return
     shape = getattr(images, "shape", ())
     if (
         len(shape) != 4
@@ -98,9 +91,10 @@ def check_raw(name: str, images: np.ndarray, low: float, high: float) -> None:
 
 def check_label_shape(name: str, labels) -> None:
     """Raises a ValueError unless the shape is one of sparse labels."""
-    if _unknown_rank(labels):
-        return
     shape = getattr(labels, "shape", None)
+    # TensorFlow may trace a step with labels of an unknown rank.
+    if getattr(shape, "rank", 0) is None:
+        return
     if shape is None or not (len(shape) == 1 or tuple(shape[1:]) == (1,)):
         raise ValueError(
             "The model's own loss takes sparse labels, one integer per image, "
@@ -132,8 +126,6 @@ def check_labels(name: str, labels, images, num_classes: int) -> None:
 
 def as_array(name: str, array) -> np.ndarray:
     """The NumPy array of any library's array; or a TypeError."""
-    if isinstance(array, np.ndarray):
-        return array
     if keras.ops.is_tensor(array):
         return keras.ops.convert_to_numpy(array)
     if not hasattr(array, "__array__"):

@@ -57,43 +57,31 @@ def check_number(name: str, value, **bounds: float) -> float:
 def check_numbers(name: str, values: Sequence[float]) -> list[float]:
     """Raises a ValueError unless `values` are a row of finite numbers."""
     try:
-        fine = all(
-            is_number(value) and math.isfinite(value) for value in values
-        )
-    except TypeError:
-        fine = False
-    if not fine:
+        return [check_number(name, value) for value in values]
+    except (TypeError, ValueError):
         raise ValueError(
             f"`{name}` must be a list of finite numbers. "
             f"Received: {name}={values!r}"
-        )
-    return [float(value) for value in values]
+        ) from None
 
 
 def check_image_shape(
     name: str, shape, min_size: int
 ) -> tuple[int | None, int | None, int]:
     """Raises a ValueError unless `shape` is one of images large enough."""
-    shape = to_python(shape)
-    if (
-        not isinstance(shape, tuple | list)
-        or len(shape) != 3
-        or not all(is_number(size, Integral) for size in shape if size)
-        or not shape[2]
-        or shape[2] < 1
-        or _too_small(shape[:2], min_size)
-    ):
+    try:
+        height, width, channels = to_python(shape)
+        for size in (height, width):
+            if size is not None:
+                check_count(name, size, min_size)
+        check_count(name, channels)
+    except (TypeError, ValueError):
         raise ValueError(
             f"`{name}` must be (height, width, channels), height and width of "
             f"at least {min_size} pixels or None. Received: {name}={shape!r}"
-        )
-    height, width = (None if size is None else int(size) for size in shape[:2])
-    return height, width, int(shape[2])
+        ) from None
+    return height, width, channels
 
 
 def is_number(value, kind: type = Real) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
-
-
-def _too_small(sizes, min_size):
-    return any(size is not None and size < min_size for size in sizes)

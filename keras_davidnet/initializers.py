@@ -11,13 +11,8 @@ from keras_davidnet._checks import to_python
 class PyTorchUniform(keras.initializers.VarianceScaling):
     """PyTorch's default initializer for `Conv2d` and `Linear` kernels.
 
-    Draws from `U(-1/sqrt(fan_in), 1/sqrt(fan_in))`.  PyTorch calls it
-    `kaiming_uniform_(a=sqrt(5))`, which is variance scaling with
-    `scale=1/3` over the fan-in.
-
-    As with every Keras initializer, one instance gives the same numbers each
-    time it is called; the layers of this package therefore copy the one they
-    are given.
+    Draws from `U(-1/sqrt(fan_in), 1/sqrt(fan_in))`, PyTorch's
+    `kaiming_uniform_(a=sqrt(5))`.
 
     Args:
         seed: An integer or a `keras.random.SeedGenerator`; None for a random
@@ -40,12 +35,11 @@ class PyTorchUniform(keras.initializers.VarianceScaling):
 class Dirac(PyTorchUniform):
     """Makes a convolution pass its input channels on, as far as it can.
 
-    The first `min(in, out)` filters are the identity: zero but for a one at
-    the kernel's center, filter `i` on channel `i`.  They are what
-    `torch.nn.init.dirac_` sets.  The other filters are drawn as by
-    `PyTorchUniform`.  airbench (Jordan, 2024,
-    [arXiv:2404.00498](https://arxiv.org/abs/2404.00498)) starts all its 3x3
-    convolutions so.
+    The first `min(in, out)` filters are the identity, zero but for a one at
+    the kernel's center, filter `i` on channel `i`, as `torch.nn.init.dirac_`
+    sets them.  The others are drawn as by `PyTorchUniform`.  airbench (Jordan,
+    2024, [arXiv:2404.00498](https://arxiv.org/abs/2404.00498)) starts all its
+    3x3 convolutions so.
 
     For kernels of shape `(*spatial, in, out)`, of at least one spatial
     dimension.
@@ -89,9 +83,9 @@ def clone_initializer(initializer, index: int = 0):
     `index`.  One that draws anew at each call (its seed is a `SeedGenerator`,
     or it is a plain function) is returned as it is.
     """
-    if not isinstance(initializer, keras.initializers.Initializer):
-        return initializer
-    if isinstance(
+    if not isinstance(
+        initializer, keras.initializers.Initializer
+    ) or isinstance(
         getattr(initializer, "seed", None), keras.random.SeedGenerator
     ):
         return initializer

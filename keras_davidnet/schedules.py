@@ -42,18 +42,16 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
         super().__init__()
         self.knots = check_numbers("knots", knots)
         self.values = check_numbers("values", values)
-        received = f"Received: knots={knots}, values={values}"
-        if len(knots) != len(values) or len(knots) < 2:
+        if (
+            not len(self.knots) == len(self.values) >= 2
+            or (np.diff(self.knots) <= 0).any()
+            or min(self.values) < 0
+        ):
             raise ValueError(
-                "`knots` and `values` must be lists of the same length, at "
-                f"least 2. {received}"
+                "`knots` must rise from each to the next, and `values` be as "
+                "many, at least 2, and not negative. "
+                f"Received: knots={knots}, values={values}"
             )
-        if not (np.diff(knots) > 0).all():
-            raise ValueError(
-                f"`knots` must rise from each to the next. {received}"
-            )
-        if min(values) < 0:
-            raise ValueError(f"`values` must not be negative. {received}")
         self.name = name
 
     @classmethod

@@ -21,7 +21,6 @@ __all__ = [
     "multi_step_train_function",
     "random_int16",
     "restore_on_error",
-    "sync_state",
 ]
 
 # Bytes of images in a part of the batch: its patches and gradients then stay in
@@ -219,7 +218,3 @@ def restore_on_error(model):
         for variable, value in values:
             variable.assign(value)
         raise
-
-
-def sync_state(model):
-    model.jax_state_sync()

@@ -112,7 +112,3 @@ def restore_on_error(
 ) -> contextlib.AbstractContextManager:
     """Restores the model's variables if a step fails."""
     return contextlib.nullcontext()
-
-
-def sync_state(model: keras.Model) -> None:
-    """Gives the model's variables their values within an epoch of `fit`."""

@@ -7,15 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_davidnet import _backend
 from keras_davidnet._checks import check_number
-from keras_davidnet.datasets.batches import Batches
 from keras_davidnet.optimizers.grouped import leaf_optimizers, schedule_of
 from keras_davidnet.schedules import PiecewiseLinear
-
-# The smoothed loss averages about this fraction of all steps.
-_WINDOW = 1 / 20
-_DIVERGED = 4
 
 
 class LearningRateFinder(keras.callbacks.Callback):
@@ -23,25 +17,20 @@ class LearningRateFinder(keras.callbacks.Callback):
 
     The rate rises from `low` at the first step of `fit` to `high` at the last,
     by the same factor at each step. `fit` ends early when the smoothed loss is
-    above 4 times its best value or the loss is not finite.
+    above 4 times its best value or the loss is not finite. A hundred steps are
+    enough. The logs are of single batches.
 
-    A hundred steps are enough; `fit` needs as many epochs as they take. Its
-    logs are those of single batches, so its history is of no use.
+    When `fit` ends, the variables of model and optimizer and the rates are
+    restored, but not global random generators; after a `fit` of a stock model
+    that raised, call `finder.restore()`.
 
-    When `fit` ends, the variables of model, optimizer and metrics, the rates
-    and the epoch of the data's plan are restored; after a `fit` of a stock
-    model that raised, call `finder.restore()`. The global generators are not
-    restored: the ones that shuffle arrays, and PyTorch's, from which Keras's
-    dropout draws on torch.
-
-    With several optimizers (`GroupedOptimizer`), all rates rise by the same
-    factor. `low`, `high` and the rates found belong to the default group; the
-    others keep their proportion to it, schedules by their highest rates.
+    In a `GroupedOptimizer`, `low`, `high` and the rates found belong to the
+    default group; the others keep their proportion to it, schedules by their
+    highest rates.
 
     Args:
         low: The first rate.
         high: The last rate.
-        dataset: For a stock model: the `Batches` that `fit` trains on, if any.
 
     Attributes:
         rates: Rate of each step, a list of floats.
@@ -50,11 +39,9 @@ class LearningRateFinder(keras.callbacks.Callback):
             all steps.
 
     Raises:
-        ValueError: If `low` is not above 0 and below `high`; or, when `fit`
-            begins, if it has fewer than 20 steps or an unknown number of them,
-            if it has `initial_epoch` above 0, if the model has
-            `steps_per_execution` above 1, or if the default group's rate is 0.
-        TypeError: If `dataset` is not `Batches`.
+        ValueError: If `low` is not above 0 and below `high`; when `fit` begins,
+            if it has fewer than 20 steps, an unknown number, or several per
+            execution, or if the default group's rate is 0.
 
     Example:
 
@@ -70,27 +57,11 @@ class LearningRateFinder(keras.callbacks.Callback):
           the form used here.
     """
 
-    def __init__(
-        self,
-        low: float = 1e-6,
-        high: float = 10.0,
-        dataset: Batches | None = None,
-    ):
+    def __init__(self, low: float = 1e-6, high: float = 10.0):
         super().__init__()
         self.low = check_number("low", low, gt=0)
-        self.high = check_number("high", high, gt=0)
-        if self.low >= self.high:
-            raise ValueError(
-                f"`low` must be below `high`. Received: low={low}, high={high}"
-            )
-        if dataset is not None and not isinstance(dataset, Batches):
-            raise TypeError(
-                "`dataset` must be Batches, as make_dataset(...) makes them. "
-                f"Received: dataset={dataset!r}"
-            )
-        self.dataset = dataset
+        self.high = check_number("high", high, gt=self.low)
         self.rates, self.losses, self.smoothed = [], [], []
-        self._plan = None if dataset is None else dataset.plan
         self._before = None
 
     @property
@@ -112,82 +83,59 @@ class LearningRateFinder(keras.callbacks.Callback):
         # The rates' logarithms are evenly spaced.
         return self.rates[int(np.argmin(slopes))]
 
-    def on_data(self, x, y):
-        """Takes what `fit` trains on; the models of this package call it."""
-        self._plan = getattr(x, "plan", None)
-
     def on_train_begin(self, logs=None):
         # The last `fit` may have been a stock model's and raised.
         self.restore()
-        model = self.model
-        if model.steps_per_execution != 1:
+        model, at_once = self.model, self.model.steps_per_execution
+        per_epoch, epochs = self.params["steps"], self.params["epochs"]
+        steps = (per_epoch or 0) * epochs
+        if steps < 20 or at_once != 1:
             raise ValueError(
-                "LearningRateFinder looks at every step: compile the model "
-                "with steps_per_execution=1. "
-                f"Received: steps_per_execution={model.steps_per_execution}"
+                "`fit` must have at least 20 steps, their number must be known "
+                "and each be an execution of its own: give it more `epochs`, "
+                f"or `steps_per_epoch`. Received: {per_epoch} steps per epoch, "
+                f"epochs={epochs}, steps_per_execution={at_once}"
             )
-        steps = self.params["steps"]
-        if steps is None or steps * self.params["epochs"] < 1 / _WINDOW:
-            raise ValueError(
-                "`fit` must have at least 20 steps, and their number must be "
-                "known: give it more `epochs`, or `steps_per_epoch`. Received: "
-                f"{steps} steps per epoch, epochs={self.params['epochs']}"
-            )
-        steps *= self.params["epochs"]
         if not model.optimizer.built:
-            with _backend.variable_scope(model):
-                model.optimizer.build(model.trainable_variables)
+            model.optimizer.build(model.trainable_variables)
         optimizers = leaf_optimizers(model.optimizer)
         schedules = [schedule_of(optimizer) for optimizer in optimizers]
         self._shares = _shares(optimizers, schedules)
         self._growth = math.log(self.high / self.low) / (steps - 1)
         self._before = (
             model,
-            _copies(model.variables + model.metrics_variables),
-            _copies(model.optimizer.variables),
+            # Copies: some backends hand out their own memory.
+            [np.array(ops.convert_to_numpy(v)) for v in _variables(model)],
             list(zip(optimizers, schedules, strict=True)),
-            self._plan,
-            self._plan and self._plan.epoch,
         )
-        # A constant is assigned before each step instead: Keras never changes
-        # a schedule back to a constant.
         for i, optimizer in enumerate(optimizers):
+            # Keras never changes a schedule back to a constant: a constant is
+            # assigned before each step instead.
             if schedules[i] is not None:
-                accumulated = optimizer.gradient_accumulation_steps or 1
+                made = int(optimizer.iterations)
+                made *= optimizer.gradient_accumulation_steps or 1
                 optimizer.learning_rate = RisingRate(
-                    self.low * self._shares[i],
-                    self._growth,
-                    int(optimizer.iterations) * accumulated,
+                    self.low * self._shares[i], self._growth, start=made
                 )
         # The schedule is read when the step is traced.
         model.make_train_function(force=True)
         self.rates, self.losses, self.smoothed = [], [], []
-        self._weight = 1 - 1 / (steps * _WINDOW)
+        # Averages about a twentieth of all steps.
+        self._weight = 1 - 20 / steps
         self._sum = 0.0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch and not self.losses:
-            self.restore()
-            raise ValueError(
-                "The rates rise over all epochs of `fit`: leave initial_epoch "
-                f"at 0. Received: initial_epoch={epoch}"
-            )
 
     def on_train_batch_begin(self, batch, logs=None):
         # The logs are means over the epoch. This leaves one batch in them, and
         # no rounding of a sum of many.
         self.model.reset_metrics()
         rate = self.low * math.exp(self._growth * len(self.losses))
-        *_, before, _, _ = self._before
         optimizers = leaf_optimizers(self.model.optimizer)
-        for i, (_, schedule) in enumerate(before):
+        for i, (_, schedule) in enumerate(self._before[-1]):
             if schedule is None:
                 optimizers[i].learning_rate = self._shares[i] * rate
         self._rate = float(optimizers[-1].learning_rate)
 
     def on_train_batch_end(self, batch, logs: Any = None):
-        # On JAX the variables are empty until the epoch ends.
-        _backend.sync_state(self.model)
         loss = float(logs["loss"])
         if not math.isfinite(loss):
             self.model.stop_training = True
@@ -199,31 +147,25 @@ class LearningRateFinder(keras.callbacks.Callback):
         self.smoothed.append(smooth)
         best = min(self.smoothed)
         # A loss may be negative.
-        if smooth > best + (_DIVERGED - 1) * abs(best):
+        if smooth > best + 3 * abs(best):
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):
         self.restore()
 
     def restore(self):
-        """Restores what was there when `fit` began."""
+        """Restores the variables and rates from before `fit`."""
         if self._before is None:
             return
         # By now the callback may belong to another model.
-        model, variables, of_optimizer, before, plan, epoch = self._before
+        model, values, rates = self._before
         self._before = None
-        for optimizer, schedule in before:
+        for optimizer, schedule in rates:
             if schedule is not None:
                 optimizer.learning_rate = schedule
-        for variable, value in variables:
-            variable.assign(value)
         # By place: another callback may have replaced the optimizer by a copy.
-        for variable, (_, value) in zip(
-            model.optimizer.variables, of_optimizer, strict=True
-        ):
+        for variable, value in zip(_variables(model), values, strict=True):
             variable.assign(value)
-        if plan is not None:
-            plan.epoch = epoch
         model.make_train_function(force=True)
 
 
@@ -244,9 +186,8 @@ class RisingRate(keras.optimizers.schedules.LearningRateSchedule):
         return {"low": self.low, "growth": self.growth, "start": self.start}
 
 
-def _copies(variables):
-    # Not the values themselves: some backends hand out their own memory.
-    return [(v, np.array(ops.convert_to_numpy(v))) for v in variables]
+def _variables(model):
+    return model.variables + model.optimizer.variables
 
 
 def _shares(optimizers, schedules):

@@ -21,7 +21,7 @@ class ProgressiveResizing(keras.callbacks.Callback):
             Epochs before the first of these see the images as they are.
 
     Raises:
-        ValueError: If `sizes` is empty, an epoch is negative or a size is not
+        ValueError: If an epoch is negative or a size is not
             positive; when `fit` begins, if the net needs larger images; at the
             first step, if the images are not square and the size is.
         TypeError: If `sizes` is not a mapping; when `fit` begins, if the model
@@ -46,8 +46,6 @@ class ProgressiveResizing(keras.callbacks.Callback):
                 "`sizes` must map epochs to sizes, as {0: 24, 6: 32} does. "
                 f"Received: sizes={sizes!r}"
             )
-        if not sizes:
-            raise ValueError("`sizes` must not be empty. Received: sizes={}")
         self.sizes = {
             check_count("epoch", epoch, 0): _check_size(size)
             for epoch, size in sizes.items()

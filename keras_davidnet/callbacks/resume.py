@@ -6,7 +6,6 @@ import pathlib
 import re
 import reprlib
 import zlib
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,8 +13,8 @@ from keras import ops
 
 from keras_davidnet._array_checks import as_array
 from keras_davidnet._checks import check_count
-from keras_davidnet.datasets.batches import Batches
-from keras_davidnet.optimizers.grouped import unwrap
+from keras_davidnet.datasets.batches import Batches, plan_of
+from keras_davidnet.optimizers.grouped import leaf_optimizers
 
 # Keras numbers the names that it makes up, from 0 in every program.
 _NUMBER = re.compile(r"_\d+(?=[/_]|$)")
@@ -29,23 +28,19 @@ class Resume(keras.callbacks.Callback):
     runs under one seed are equal to the bit. The epoch in which it was killed
     is repeated.
 
-    The file holds all variables of model and optimizer, as the files of Keras's
-    `BackupAndRestore` do; the state of dropout and augmentation, which Keras
-    does not save; the number of epochs; and the history, which `fit` returns
-    whole. Logs that are not numbers are saved as text. The state of other
-    callbacks is not saved, nor, on torch, PyTorch's generator, from which
-    Keras's dropout draws there. The file is replaced atomically, so a crash
-    never leaves a partial one.
+    The file, replaced atomically, holds the variables of model and optimizer,
+    the state of dropout and augmentation included, and the history, which `fit`
+    returns whole. It does not hold the state of other callbacks nor, on torch,
+    PyTorch's generator, from which Keras's dropout draws there.
 
-    A run that `EarlyStopping`, or another callback's `stop_training`, ended is
-    finished: it continues only if `fit` has a different number of `epochs`.
-    Where the best weights are restored, `Resume` comes after that callback.
+    A run that another callback stopped, such as `EarlyStopping`, continues only
+    if `fit` has a different number of `epochs`. `Resume` comes after a callback
+    that restores the best weights.
 
-    The file of another run is rejected. Compared are the classes and configs of
-    model and optimizer, without seeds and constant learning rates; the
-    precision; every variable; the images and labels; and the plan of the
-    dataset. Streams other than `Batches` are not compared, nor is the data of a
-    stock model unless `dataset` is given.
+    The file of another run is rejected: model and optimizer are compared, but
+    for seeds and constant learning rates, and images, labels and plan. Data are
+    not if they are neither arrays nor `Batches`, or if the model is a stock
+    one and `dataset` is not given.
 
     Args:
         path: Path of the file, an `.npz`. Its folder is made if necessary.
@@ -71,76 +66,68 @@ class Resume(keras.callbacks.Callback):
 
     def __init__(self, path: str | os.PathLike, dataset: Batches | None = None):
         super().__init__()
-        self._plan = getattr(dataset, "plan", None)
-        if dataset is not None and self._plan is None:
-            raise TypeError(
-                "`dataset` must be Batches with a plan, as "
-                "make_dataset(..., training=True) makes them. "
-                f"Received: dataset={dataset!r}"
-            )
         self.path = pathlib.Path(path)
         self.dataset = dataset
+        self._plan = None if dataset is None else plan_of("dataset", dataset)
         self._data = None
 
     def on_data(self, x, y):
         """Takes what `fit` trains on; the models of this package call it."""
-        self._data = _describe_data(x, y)
+        self._data = _checksum(x, y)
 
     def on_train_begin(self, logs=None):
-        steps = self.params["steps"]
-        if self.dataset is not None and steps != len(self.dataset):
-            raise ValueError(
-                "An epoch of `fit` must be one of `dataset`, which has "
-                f"{len(self.dataset)} batches: leave out `steps_per_epoch`, "
-                f"and fit that dataset. Received: {steps} steps per epoch"
-            )
-        if self._data is None and self.dataset is not None:
-            self.on_data(self.dataset, None)
-        self._header, self._history = None, {}
-        self._run = self._saved_run = None
+        steps, epochs = self.params["steps"], self.params["epochs"]
+        if self.dataset is not None:
+            if steps != len(self.dataset):
+                raise ValueError(
+                    "An epoch of `fit` must be one of `dataset`, which has "
+                    f"{len(self.dataset)} batches: leave out `steps_per_epoch`,"
+                    f" and fit that dataset. Received: {steps} steps per epoch"
+                )
+            if self._data is None:
+                self.on_data(self.dataset, None)
+        self._state, self._run_is_checked = {"history": {}}, False
         if not self.path.exists():
             return
-        header, arrays = _read(self.path)
-        self._saved_run = header["run"]
+        self._state, arrays = _read(self.path)
         # A callback that comes after this one may set another decay.
         self._check_run(skip="weight_decay")
-        _assign(self._variables(), arrays, self.path)
-        self._history = header["history"]
+        for variable, array in zip(self._variables(), arrays, strict=True):
+            # NumPy has no name for bfloat16 and reads it as two bytes.
+            dtype = ops.convert_to_numpy(variable).dtype
+            variable.assign(array.view(dtype))
         if self._plan is not None:
-            self._plan.seed = header["seed"]
-        epochs = self.params["epochs"]
-        finished = header.get("stopped_of") == epochs
+            self._plan.seed = self._state["seed"]
+        first = self._state["epochs"]
+        if self._state.pop("stopped_of", None) == epochs:
+            first = epochs
         # Keras's BackupAndRestore tells `fit` in the same way.
-        self.model._initial_epoch = epochs if finished else header["epochs"]
+        self.model._initial_epoch = first
 
     def on_epoch_begin(self, epoch, logs=None):
         # `fit` has read it; one that is interrupted must not leave it behind.
         self.model._initial_epoch = None
         if self._plan is not None:
             self._plan.epoch = epoch
-        if self._run is None:
+        if not self._run_is_checked:
             self._check_run()
-            self._run = self._fingerprint()
+            self._run_is_checked = True
 
     def on_epoch_end(self, epoch, logs=None):
         logs = json.loads(json.dumps(logs or {}, default=_to_json))
         for name, value in logs.items():
-            self._history.setdefault(name, []).append(value)
-        self._header = {
-            "run": self._run,
-            "epochs": epoch + 1,
-            "history": self._history,
-            "seed": self._plan and self._plan.seed,
-        }
-        _write(self.path, self._header, self._variables())
+            self._state["history"].setdefault(name, []).append(value)
+        self._state["epochs"] = epoch + 1
+        self._state["seed"] = self._plan and self._plan.seed
+        self._save()
 
     def on_train_end(self, logs=None):
         # Callbacks before this one may have restored their best weights.
-        if self._header is not None and self.model.stop_training:
-            self._header["stopped_of"] = self.params["epochs"]
-            _write(self.path, self._header, self._variables())
+        if self._run_is_checked and self.model.stop_training:
+            self._state["stopped_of"] = self.params["epochs"]
+            self._save()
         self.model._initial_epoch = None
-        self.model.history.history = self._history
+        self.model.history.history = self._state["history"]
 
     def _variables(self):
         optimizer = self.model.optimizer
@@ -149,43 +136,45 @@ class Resume(keras.callbacks.Callback):
             optimizer.build(self.model.trainable_variables)
         return self.model.variables + optimizer.variables
 
-    def _fingerprint(self):
-        """Fingerprint of the run: a flat dict with dotted keys, for JSON."""
-        # Inside a loss scaler or an average of weights.
-        *_, optimizer = unwrap(self.model.optimizer)
-        return dict(
-            _flatten(
-                {
-                    "model": _describe(self.model),
-                    "precision": self.model.dtype_policy.name,
-                    "optimizer": _describe(self.model.optimizer),
-                    # Callbacks set it, and not every config has it.
-                    "weight_decay": getattr(optimizer, "weight_decay", None),
-                    "variables": [
-                        f"{v.dtype} {tuple(v.shape)} {v.path}"
-                        for v in self._variables()
-                    ],
-                    "data": self._data,
-                    "dataset": self._plan
-                    and {
-                        "images": self._plan.n,
-                        "batch_size": self._plan.batch_size,
-                        "alternating_flip": self._plan.alternating_flip,
-                    },
-                }
-            )
-        )
+    def _save(self):
+        """Replaces the file in one step when the new one is on the disk."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.path.with_name(self.path.name + ".unfinished")
+        arrays = map(ops.convert_to_numpy, self._variables())
+        with open(unfinished, "wb") as file:
+            np.savez(file, np.array(json.dumps(self._state)), *arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, self.path)
 
     def _check_run(self, skip=None):
-        if self._saved_run is None:
-            return
-        saved, current = self._saved_run, self._fingerprint()
+        """Raises a ValueError if the file is of another run."""
+        model, plan = self.model, self._plan
+        *_, leaf = leaf_optimizers(model.optimizer)
+        run = {
+            "model": _describe(model),
+            "optimizer": _describe(model.optimizer),
+            # In place of the coupled decay that some configs hold.
+            "weight_decay": leaf.weight_decay,
+            "variables": [
+                f"{v.dtype} {tuple(v.shape)} {v.path}"
+                for v in self._variables()
+            ],
+            "data": self._data,
+            "dataset": plan
+            and {
+                "images": plan.n,
+                "batch_size": plan.batch_size,
+                "alternating_flip": plan.alternating_flip,
+            },
+        }
+        run = dict(_flatten(run))
+        saved = self._state.setdefault("run", run)
         found = [
             f"{key}: {reprlib.repr(saved.get(key))}, "
-            f"not {reprlib.repr(current.get(key))}"
-            for key in {**saved, **current}
-            if saved.get(key) != current.get(key)
-            and key.rpartition(".")[2] != skip
+            f"not {reprlib.repr(run.get(key))}"
+            for key in {**saved, **run}
+            if saved.get(key) != run.get(key) and key.rpartition(".")[2] != skip
         ]
         if found:
             raise ValueError(
@@ -197,28 +186,23 @@ class Resume(keras.callbacks.Callback):
 
 def _flatten(value, name=""):
     """Yields the dotted name and the value of each leaf."""
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, list):
-        items = enumerate(value)
-    else:
-        is_name = isinstance(value, str)
-        yield name, _NUMBER.sub("", value) if is_name else value
+    if isinstance(value, str):
+        value = _NUMBER.sub("", value)
+    if not isinstance(value, dict | list):
+        yield name, value
         return
+    items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items:
-        # Some layers draw a seed if they are given none.
+        # Some layers draw a seed.
         if key == "seed":
             continue
         # Callbacks set constant rates, and `fit` default ones.
         if key == "learning_rate" and (
-            isinstance(item, int | float) or _is_default(item)
+            not isinstance(item, dict)
+            or item["class_name"] == "DefaultSchedule"
         ):
             continue
         yield from _flatten(item, f"{name}.{key}" if name else key)
-
-
-def _is_default(rate):
-    return isinstance(rate, dict) and rate["class_name"] == "DefaultSchedule"
 
 
 def _describe(part):
@@ -232,18 +216,14 @@ def _describe(part):
     return {"class": name, "config": config}
 
 
-def _describe_data(x, y):
-    """Shape and checksum of images and labels; None for other streams."""
+def _checksum(x, y):
+    """Checksum of images and labels; None for other streams."""
     if isinstance(x, Batches):
         x, y = x.images, x.labels
     if not (hasattr(x, "shape") and hasattr(y, "shape")):
         return None
-    checksum = 0
-    for array in (x, y):
-        array = np.ascontiguousarray(as_array("x", array))
-        pixels: Any = array.view("uint8")
-        checksum = zlib.crc32(pixels, checksum)
-    return {"shape": list(x.shape), "checksum": checksum}
+    x, y = (np.ascontiguousarray(as_array("x", array)) for array in (x, y))
+    return zlib.crc32(y.view("uint8"), zlib.crc32(x.view("uint8")))
 
 
 def _to_json(value):
@@ -251,21 +231,6 @@ def _to_json(value):
     if hasattr(value, "shape"):
         return ops.convert_to_numpy(value).tolist()
     return str(value)
-
-
-def _write(path, header, variables):
-    """Replaces the file in one step when the new one is on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    with open(unfinished, "wb") as file:
-        np.savez(
-            file,
-            np.array(json.dumps(header)),
-            *map(ops.convert_to_numpy, variables),
-        )
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
 
 
 def _read(path):
@@ -279,8 +244,6 @@ def _read(path):
             header, *arrays = file.values()
         header = json.loads(header.item())
         check_count("epochs", header["epochs"])
-        if not header.keys() >= {"run", "history", "seed"}:
-            raise ValueError("its header is not complete")
         return header, arrays
     # A damaged zip file fails in many ways.
     except Exception as error:
@@ -288,18 +251,3 @@ def _read(path):
             f"`path` must be an undamaged file of Resume: {error}. "
             f"Received: path={str(path)!r}"
         ) from error
-
-
-def _assign(variables, arrays, path):
-    values = [ops.convert_to_numpy(variable) for variable in variables]
-    if [(a.shape, a.itemsize) for a in arrays] != [
-        (v.shape, v.itemsize) for v in values
-    ]:
-        raise ValueError(
-            "`path` must be an undamaged file of Resume: the number or shape "
-            "of its arrays differs from its header. "
-            f"Received: path={str(path)!r}"
-        )
-    for variable, array, value in zip(variables, arrays, values, strict=True):
-        # NumPy has no name for bfloat16 and reads it as two bytes.
-        variable.assign(array.view(value.dtype))

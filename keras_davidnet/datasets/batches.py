@@ -34,18 +34,17 @@ def make_dataset(
         labels: `(n,)` or `(n, 1)`.
         batch_size: Number of images per batch.
         training: Whether to shuffle and to drop the last, incomplete batch.
-        seed: Seed of the order and the flips.
-        alternating_flip: Whether to flip half of the images in the even epochs
-            and the others in the odd ones, see `EpochPlan`. The images then
-            take twice the memory.
+        seed: Seed of the order and the flips in training.
+        alternating_flip: Whether training flips half of the images in the even
+            epochs and the others in the odd ones, see `EpochPlan`. The images
+            then take twice the memory.
 
     Returns:
         `Batches` of `(images, labels)`.
 
     Raises:
         ValueError: If the arrays do not have these shapes, if there are fewer
-            images than one training batch needs, if `seed` is negative, or if
-            `alternating_flip` is set without `training`.
+            images than one training batch needs, or if `seed` is negative.
 
     Example:
 
@@ -56,27 +55,15 @@ def make_dataset(
     """
     check_count("batch_size", batch_size)
     images, labels = np.asarray(images), np.asarray(labels)
-    if images.ndim != 4 or labels.ndim == 0:
+    if images.ndim != 4 or images.shape[:1] != labels.shape[:1]:
         raise ValueError(
             "`images` must be of shape (n, height, width, channels), `labels` "
             f"of shape (n,) or (n, 1). Received: images.shape={images.shape}, "
             f"labels.shape={labels.shape}"
         )
-    if len(images) != len(labels):
-        raise ValueError(
-            "There must be as many labels as images. "
-            f"Received: {len(images)} images, {len(labels)} labels"
-        )
     if training:
         plan = EpochPlan(len(images), batch_size, seed, alternating_flip)
         return Batches(images, labels, batch_size, plan)
-    if seed is not None:
-        check_count("seed", seed, 0)
-    if alternating_flip:
-        raise ValueError(
-            "Images are flipped for training only. "
-            f"Received: alternating_flip={alternating_flip}, training=False"
-        )
     return Batches(images, labels, batch_size)
 
 
@@ -84,11 +71,10 @@ class Batches(keras.utils.PyDataset):
     """`(images, labels)` batches of NumPy arrays; `make_dataset` makes them.
 
     `len(batches)` is their number and `batches[i]` is one of them, as it is in
-    epoch `plan.epoch`. Drawing batches never changes that epoch: `fit` sets it.
-    The `fit` of this package's models does so by itself. With any other Keras
-    model, pass `SyncEpoch(batches)` or `Resume(path, batches)` and
-    `shuffle=False`: without the callback every epoch has the same order, and
-    Keras's default shuffles the batches once more, by an unseeded generator.
+    epoch `plan.epoch`. The `fit` of this package's models sets that epoch. With
+    any other Keras model, pass `SyncEpoch(batches)` or `Resume(path, batches)`
+    and `shuffle=False`: without the callback every epoch has the same order,
+    and Keras's default shuffles the batches by an unseeded generator.
 
     Args:
         images: `(n, height, width, channels)`.
@@ -122,12 +108,11 @@ class Batches(keras.utils.PyDataset):
         self.functions = ()
         self._views = images
         if plan is not None:
-            size = len(images), batch_size
-            if (plan.n, plan.batch_size) != size:
+            size, planned = (len(images), batch_size), (plan.n, plan.batch_size)
+            if planned != size:
                 raise ValueError(
-                    "`plan` must be made for as many images, in batches of the "
-                    f"same size, {size}. "
-                    f"Received: plan for {(plan.n, plan.batch_size)}"
+                    "`plan` must be for as many images, in batches of the same "
+                    f"size, {size}. Received: plan for {planned}"
                 )
             if plan.alternating_flip:
                 # Flipping a batch takes eight times as long as gathering it.
@@ -182,13 +167,12 @@ class Batches(keras.utils.PyDataset):
                 "`index` must be less than `num_shards`. "
                 f"Received: num_shards={num_shards}, index={index}"
             )
-        for size in (len(self[0][0]), len(self[-1][0])):
-            if size % num_shards:
-                raise ValueError(
-                    "Every batch must split into `num_shards` equal parts, the "
-                    "last one too. "
-                    f"Received: num_shards={num_shards}, a batch of {size}"
-                )
+        sizes = len(self[0][0]), len(self[-1][0])
+        if any(size % num_shards for size in sizes):
+            raise ValueError(
+                "Every batch must split into `num_shards` equal parts. Received"
+                f": num_shards={num_shards}, first and last batches of {sizes}"
+            )
         return self.map(
             lambda *batch: tuple(
                 np.split(part, num_shards)[index] for part in batch
@@ -228,14 +212,11 @@ class Batches(keras.utils.PyDataset):
 class SyncEpoch(keras.callbacks.Callback):
     """Shows epoch `e` of the batches' plan in epoch `e` of `fit`.
 
-    For models from elsewhere; the `fit` of this package's models does it by
-    itself. Like `set_epoch` of PyTorch's samplers.
+    For stock models; the `fit` of this package's models does it. Like
+    `set_epoch` of PyTorch's samplers.
 
     Args:
         batches: `Batches` with a plan: `make_dataset(..., training=True)`.
-
-    Raises:
-        TypeError: If `batches` has no plan.
 
     Example:
 
@@ -248,14 +229,21 @@ class SyncEpoch(keras.callbacks.Callback):
 
     def __init__(self, batches: Batches):
         super().__init__()
-        if getattr(batches, "plan", None) is None:
-            raise TypeError(
-                "`batches` must be Batches with a plan, as "
-                "make_dataset(..., training=True) makes them. "
-                f"Received: batches={batches!r}"
-            )
         self.batches = batches
+        self.plan = plan_of("batches", batches)
 
     def on_epoch_begin(self, epoch, logs=None):
         # Keras draws the epoch's first batch after this.
-        self.batches.plan.epoch = epoch  # pyright: ignore[reportOptionalMemberAccess]
+        self.plan.epoch = epoch
+
+
+def plan_of(name: str, batches: Batches) -> EpochPlan:
+    """The plan of the batches; or a TypeError."""
+    plan = getattr(batches, "plan", None)
+    if plan is None:
+        raise TypeError(
+            f"`{name}` must be Batches with a plan, as "
+            "make_dataset(..., training=True) makes them. "
+            f"Received: {name}={batches!r}"
+        )
+    return plan

@@ -116,10 +116,17 @@ def _download(dataset):
 
 def _read_npz(dataset, path):
     def read(part, n):
-        images = _checked(file[f"x_{part}"], f"x_{part}", (n, 32, 32, 3))
         # Keras's loader returns the labels as a column.
-        labels = file[f"y_{part}"].reshape(-1)
-        labels = _checked(labels, f"y_{part}", (n,))
+        images, labels = file[f"x_{part}"], file[f"y_{part}"].reshape(-1)
+        for array, name, shape in (
+            (images, f"x_{part}", (n, 32, 32, 3)),
+            (labels, f"y_{part}", (n,)),
+        ):
+            if array.shape != shape or array.dtype != "uint8":
+                raise ValueError(
+                    f"{name} must be of shape {shape} and dtype uint8, and is "
+                    f"of shape {array.shape} and dtype {array.dtype}"
+                )
         if labels.max() >= dataset.num_classes:
             raise ValueError(
                 f"y_{part} must hold labels in 0..{dataset.num_classes - 1}, "
@@ -129,15 +136,6 @@ def _read_npz(dataset, path):
 
     with np.load(path, allow_pickle=False) as file:
         return read("train", dataset.num_train), read("test", dataset.num_test)
-
-
-def _checked(array, name, shape):
-    if array.shape != shape or array.dtype != "uint8":
-        raise ValueError(
-            f"{name} must be of shape {shape} and dtype uint8, and is of shape "
-            f"{array.shape} and dtype {array.dtype}"
-        )
-    return array
 
 
 def _read_archive(dataset, path):

@@ -14,13 +14,11 @@ _FLIP = 0x666C6970
 class EpochPlan:
     """The order of the images in each epoch, and which are flipped.
 
-    Both are functions of `seed` and the number of the epoch: save the two to
-    resume.
+    Both are functions of `seed` and the number of the epoch.
 
     Alternating flip: half of the images, drawn once, are flipped left to right
-    in the even epochs, the others in the odd ones. Any two successive epochs
-    show both views of every image; independent flips show one view twice to
-    half of the images.
+    in the even epochs, the others in the odd ones. Two successive epochs show
+    both views of every image.
 
     Args:
         n: Number of images.
@@ -84,8 +82,7 @@ class EpochPlan:
         return _flipped(self.seed, epoch, self.n)
 
 
-# Batches are looked up one by one, those of validation or of a second dataset
-# in between.
+# Batches are looked up one by one, and several datasets may alternate.
 @functools.lru_cache(maxsize=8)
 def _permutation(seed, epoch, n):
     return _read_only(np.random.default_rng((seed, epoch)).permutation(n))

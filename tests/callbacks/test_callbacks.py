@@ -218,15 +218,6 @@ class Stop(keras.callbacks.Callback):
         raise KeyboardInterrupt
 
 
-def test_fit_after_an_interrupted_one(data):
-    callback = DecoupledWeightDecay(0.1)
-    model = linear_model(PyTorchSGD(0.2, weight_decay=0.3))
-    with pytest.raises(KeyboardInterrupt):
-        fit(model, data, callback, Stop())
-    fit(model, data, callback)
-    assert model.optimizer.weight_decay is None
-
-
 @pytest.mark.parametrize("exclude", [[], ["bias"]])
 def test_a_plain_fit_after_an_interrupted_one(data, exclude):
     model = linear_model(PyTorchSGD(0.2, 0.9, nesterov=True))
@@ -273,19 +264,6 @@ def test_a_model_saved_while_armed_keeps_its_coupled_decay(data, tmp_path):
     optimizer = keras.saving.load_model(tmp_path / "1.keras").optimizer
     assert optimizer.coupled_weight_decay == 0.3
     assert optimizer.weight_decay is None
-
-
-@pytest.mark.parametrize(
-    "arguments, error",
-    [
-        ((-0.1,), ValueError),
-        ((0.1, ["("]), ValueError),
-        ((0.1, "bias"), TypeError),
-    ],
-)
-def test_bad_arguments(arguments, error):
-    with pytest.raises(error, match="Received"):
-        DecoupledWeightDecay(*arguments)
 
 
 @pytest.mark.parametrize("several", ["ours", "Keras's"])

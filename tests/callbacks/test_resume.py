@@ -139,26 +139,14 @@ def test_damaged_file(tmp_path):
             np.testing.assert_array_equal(weight, value)
 
 
-@pytest.mark.parametrize("change", [{"epochs": -5}, {"history": None}], ids=str)
-def test_header_of_something_else(tmp_path, change):
+def test_header_of_something_else(tmp_path):
     path = tmp_path / "state.npz"
     compiled().fit(IMAGES, LABELS, callbacks=[Resume(path)], verbose=0)
     with np.load(path) as file:
         header, *arrays = file.values()
-    header = json.loads(header.item()) | change
-    header = {k: v for k, v in header.items() if v is not None}
+    header = json.loads(header.item()) | {"epochs": -5}
     np.savez(path, np.array(json.dumps(header)), *arrays)
     with pytest.raises(ValueError, match="of Resume.*Received: path="):
-        compiled().fit(IMAGES, LABELS, epochs=2, callbacks=[Resume(path)])
-
-
-def test_an_array_is_missing(tmp_path):
-    path = tmp_path / "state.npz"
-    compiled().fit(IMAGES, LABELS, callbacks=[Resume(path)], verbose=0)
-    with np.load(path) as file:
-        *arrays, _ = file.values()
-    np.savez(path, *arrays)
-    with pytest.raises(ValueError, match="number or shape of its arrays"):
         compiled().fit(IMAGES, LABELS, epochs=2, callbacks=[Resume(path)])
 
 
@@ -270,20 +258,8 @@ def test_no_fold_takes_the_state_of_another(tmp_path, kind):
     steps = [train(fold, tmp_path / f"{fold.start}.npz") for fold in folds]
     assert steps[0] == steps[1] > 0
     assert train(folds[0], tmp_path / "None.npz") == steps[0]
-    with pytest.raises(ValueError, match="this run.*data.checksum: .*Receiv"):
+    with pytest.raises(ValueError, match="this run.*data: .*Receiv"):
         train(folds[1], tmp_path / "None.npz")
-
-
-def test_float16_is_not_bfloat16(tmp_path):
-    def train(dtype):
-        model = DavidNet(num_classes=3, width=1, dtype=dtype)
-        model.compile(keras.optimizers.SGD(0.0))
-        resume = Resume(tmp_path / "state.npz")
-        model.fit(IMAGES, LABELS, callbacks=[resume], verbose=0)
-
-    train("float16")
-    with pytest.raises(ValueError, match="'float16', not 'bfloat16'"):
-        train("bfloat16")
 
 
 def test_another_learning_rate_is_the_same_run(tmp_path):

@@ -134,7 +134,7 @@ def test_map_and_shard(pairs):
 @pytest.mark.parametrize(
     "num_shards, index, message",
     [
-        (3, 0, "num_shards=3, a batch of 16"),
+        (3, 0, r"num_shards=3, .*\(16, 16\)"),
         (2, 2, "num_shards=2, index=2"),
         (2, -1, "index=-1"),
         (0, 0, "num_shards=0"),
@@ -147,26 +147,8 @@ def test_bad_shards(pairs, num_shards, index, message):
 
 def test_a_last_batch_that_does_not_split(pairs):
     # 40 images: the last batch has 8 of them.
-    with pytest.raises(ValueError, match="num_shards=16, a batch of 8"):
+    with pytest.raises(ValueError, match=r"num_shards=16, .*\(16, 8\)"):
         make_dataset(*pairs, SIZE).shard(16, 0)
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"labels": np.arange(N - 1)}, "40 images, 39 labels"),
-        ({"images": np.zeros((8, 8, 3))}, r"images.shape=\(8, 8, 3\)"),
-        ({"batch_size": 0}, "batch_size=0"),
-        ({"batch_size": N + 1}, "40 images, batch_size=41"),
-        ({"images": np.zeros((0, 8, 8, 3))}, "0 images, 40 labels"),
-        ({"seed": -1}, "seed=-1"),
-        ({"training": False, "alternating_flip": True}, "training=False"),
-    ],
-)
-def test_bad_arguments(pairs, change, message):
-    arguments = {"images": pairs[0], "labels": pairs[1], "batch_size": SIZE}
-    with pytest.raises(ValueError, match=message):
-        make_dataset(**{**arguments, "training": True, **change})
 
 
 def test_plan_of_other_data(pairs):
