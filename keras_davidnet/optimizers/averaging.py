@@ -18,13 +18,9 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
     s = decay(step) * s + (1 - decay(step)) * net
     ```
 
-    They begin as what the weights are before the first step of a `fit`, and the
-    net has them when `fit` ends.  A state that was saved within a `fit`
-    continues with its slow weights.
-
-    In the models of this package all floats of the net are averaged, moving
-    means and variances included, unless a subclass has a `train_step` of its
-    own; in other models the trained weights, as by Keras's own `use_ema`.
+    They begin as the weights before the first step of a `fit`, and the net has
+    them when `fit` ends.  In the models of this package the moving statistics
+    are averaged too, unless a subclass has a `train_step` of its own.
     """
 
     # If true, the net is reset to the slow weights whenever these are updated.
@@ -32,14 +28,12 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
 
     _averages_statistics = False
 
-    def __init__(self, optimizer: keras.optimizers.Optimizer, name: str):
-        if not isinstance(optimizer, keras.optimizers.Optimizer):
-            raise TypeError(
-                "`optimizer` must be a keras.optimizers.Optimizer. "
-                f"Received: optimizer={optimizer!r}"
-            )
+    def __init__(self, optimizer: keras.optimizers.Optimizer | str, name: str):
+        optimizer = keras.optimizers.get(optimizer)
         if len(unwrap(optimizer)) > 1 or any(
-            leaf.use_ema or leaf.gradient_accumulation_steps
+            leaf.use_ema
+            or leaf.gradient_accumulation_steps
+            or leaf.loss_scale_factor
             for leaf in leaf_optimizers(optimizer)
         ):
             raise ValueError(
@@ -160,18 +154,6 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
     def iterations(self):
         return self.inner_optimizer.iterations
 
-    # A loss scaler sets it to None.
-
-    @property
-    def loss_scale_factor(self):
-        return self.inner_optimizer.loss_scale_factor
-
-    @loss_scale_factor.setter
-    def loss_scale_factor(self, factor):
-        # Keras sets it before there is an optimizer.
-        if hasattr(self, "inner_optimizer"):
-            self.inner_optimizer.loss_scale_factor = factor
-
     def get_config(self) -> dict:
         return {
             "optimizer": keras.optimizers.serialize(self.inner_optimizer),
@@ -187,10 +169,8 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
 
 def find_average(optimizer: keras.optimizers.Optimizer) -> Averaging | None:
     """The part of an optimizer that averages weights."""
-    for layer in unwrap(optimizer):
-        if isinstance(layer, Averaging):
-            return layer
-    return None
+    layers = unwrap(optimizer)
+    return next((one for one in layers if isinstance(one, Averaging)), None)
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -210,16 +190,15 @@ class Lookahead(Averaging):
     slow weights, so steps after their last update have no effect.
 
     Args:
-        optimizer: The optimizer of the net's own steps.
+        optimizer: The optimizer of the net's own steps, or its name.
         sync_period: Number of steps between two updates of the slow weights.
         momentum: How much of the slow weights stays, in [0, 1].
         ramp_steps: Number of steps over which `d` rises to `momentum`; None
             for `d = momentum` from the first.
 
     Raises:
-        TypeError: If `optimizer` is not a Keras optimizer.
-        ValueError: If another argument is out of its range, or if `optimizer`
-            averages or accumulates.
+        ValueError: If an argument is out of its range, or if `optimizer`
+            averages, accumulates or scales the loss.
 
     Example: airbench's, for 476 steps.
 
@@ -237,7 +216,7 @@ class Lookahead(Averaging):
 
     def __init__(
         self,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: keras.optimizers.Optimizer | str,
         sync_period: int = 5,
         momentum: float = 0.95**5,
         ramp_steps: int | None = None,
@@ -272,29 +251,26 @@ class Lookahead(Averaging):
 class ExponentialAverage(Averaging):
     """Exponential moving average of the net, which it has when `fit` ends.
 
-    The slow weights `s` begin as the net's first weights, and move after the
-    steps 1, `1 + period`, `1 + 2 * period`, ...:
+    The average `s` begins as the net's first weights, and moves after the steps
+    1, `1 + period`, `1 + 2 * period`, ...:
 
     ```
     s = momentum * s + (1 - momentum) * net
     ```
 
-    Training itself does not depend on the average, and validation within `fit`
-    sees the net without it.  After `n` updates the first weights still make
-    up `momentum ** n` of the average, so choose a lower `momentum` for a run
-    of few steps.
-
-    Keras's own `use_ema` leaves out the moving statistics.
+    Validation within `fit` sees the net without the average.  After `n` updates
+    the first weights still make up `momentum ** n` of it, so choose a lower
+    `momentum` for a run of few steps.  Keras's own `use_ema` leaves out the
+    moving statistics.
 
     Args:
-        optimizer: The optimizer of the net's own steps.
+        optimizer: The optimizer of the net's own steps, or its name.
         period: Number of steps between two updates of the average.
         momentum: How much of the average stays at each update, in [0, 1].
 
     Raises:
-        TypeError: If `optimizer` is not a Keras optimizer.
-        ValueError: If another argument is out of its range, or if `optimizer`
-            averages or accumulates.
+        ValueError: If an argument is out of its range, or if `optimizer`
+            averages, accumulates or scales the loss.
 
     Example:
 
@@ -308,7 +284,7 @@ class ExponentialAverage(Averaging):
 
     def __init__(
         self,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: keras.optimizers.Optimizer | str,
         period: int = 5,
         momentum: float = 0.99**5,
         name: str = "exponential_average",
