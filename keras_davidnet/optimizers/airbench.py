@@ -130,25 +130,20 @@ def airbench_sgd_optimizer(
     steps = total_steps(epochs, steps_per_epoch)
     warm = int(check_number("warmup", warmup, ge=0, lt=1) * steps)
     rests = steps_per_epoch * check_count("whitening_epochs", whitening_epochs)
-    shape = {0: 0.2, steps: final, warm: 1.0}
+    shape = dict(sorted({0: 0.2, steps: final, warm: 1.0}.items()))
     peak = learning_rate * batch_size / 1024 / (1 + 1 / (1 - 0.85))
 
     def sgd(scale, name, rests=steps):
         points = shape
         if rests < steps:
             # Straight to 0 between two steps.
+            last = np.interp(rests - 1, [*shape], [*shape.values()])
             points = {k: v for k, v in shape.items() if k < rests}
-            knots = sorted(shape)
-            points[rests - 1] = np.interp(
-                rests - 1, knots, [shape[k] for k in knots]
-            )
-            points[rests] = 0.0
-        knots = sorted(points)
-        rate = PiecewiseLinear(
-            knots, [float(scale * peak * points[k]) for k in knots]
-        )
+            points |= {rests - 1: last, rests: 0.0}
         return PyTorchSGD(
-            rate,
+            PiecewiseLinear(
+                [*points], [float(scale * peak * v) for v in points.values()]
+            ),
             momentum=0.85,
             nesterov=True,
             weight_decay=weight_decay / (learning_rate * scale),

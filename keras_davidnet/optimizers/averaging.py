@@ -18,41 +18,29 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
     s = decay(step) * s + (1 - decay(step)) * net
     ```
 
-    They begin as what the weights are before the first step of a `fit`, and the
-    net has them when `fit` ends; `load_weights` between two leaves nothing of
-    the old ones.  A state that was saved within a `fit` continues with its slow
-    weights.
-
-    In the models of this package all floats of the net are averaged, moving
-    means and variances included, unless a subclass has a `train_step` of its
-    own; in other models the trained weights, as by Keras's own `use_ema`.
+    They begin as the weights before the first step of a `fit`, and the net has
+    them when `fit` ends.  In the models of this package the moving statistics
+    are averaged too, unless a subclass has a `train_step` of its own.
     """
 
     # If true, the net is reset to the slow weights whenever these are updated.
     sync_model = False
 
-    def __init__(self, optimizer: keras.optimizers.Optimizer, name: str):
-        if not isinstance(optimizer, keras.optimizers.Optimizer):
-            raise TypeError(
-                "`optimizer` must be a keras.optimizers.Optimizer. "
-                f"Received: optimizer={optimizer!r}"
-            )
-        if isinstance(
-            optimizer, Averaging | keras.optimizers.LossScaleOptimizer
+    _averages_statistics = False
+
+    def __init__(self, optimizer: keras.optimizers.Optimizer | str, name: str):
+        optimizer = keras.optimizers.get(optimizer)
+        if len(unwrap(optimizer)) > 1 or any(
+            leaf.use_ema
+            or leaf.gradient_accumulation_steps
+            or leaf.loss_scale_factor
+            for leaf in leaf_optimizers(optimizer)
         ):
             raise ValueError(
-                f"{type(self).__name__} takes an optimizer that neither "
-                "averages weights nor scales the loss; a loss scaler goes "
-                f"around it. Received: optimizer={optimizer!r}"
+                "`optimizer` must neither average weights nor accumulate "
+                "gradients nor scale the loss; a loss scaler goes around the "
+                f"average. Received: optimizer={optimizer!r}"
             )
-        for leaf in leaf_optimizers(optimizer):
-            if leaf.use_ema or leaf.gradient_accumulation_steps:
-                raise ValueError(
-                    "`optimizer` must have neither `use_ema` nor "
-                    "`gradient_accumulation_steps`. Received: "
-                    f"use_ema={leaf.use_ema}, gradient_accumulation_steps="
-                    f"{leaf.gradient_accumulation_steps}"
-                )
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = optimizer
 
@@ -62,7 +50,7 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
 
     @abc.abstractmethod
     def decay(self, step):
-        """How much of the slow weights stays then, a tensor in [0, 1]."""
+        """How much of the slow weights stays then, in [0, 1]."""
 
     def build(self, variables, statistics=()):
         """Makes the slow weights.
@@ -75,8 +63,19 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
         if self.built:
             return
         self.inner_optimizer.build(variables)
-        self._trained = _SlowWeights(self, variables)
-        self._statistics = _SlowWeights(self, statistics)
+        # 1 until the first step of a `fit`: the slow weights hold nothing yet.
+        self._fresh = self.add_variable(
+            (),
+            initializer="ones",
+            dtype="int32",
+            aggregation="only_first_replica",
+            name="fresh",
+        )
+        # Keras would take variables in an attribute for the optimizer's own.
+        vars(self)["_trained"], vars(self)["_statistics"] = (
+            [(v, self.add_variable_from_reference(v, "slow")) for v in weights]
+            for weights in (variables, statistics)
+        )
         super().build(variables)
 
     def apply(self, grads, trainable_variables=None):
@@ -84,58 +83,60 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
             return
         if not self.built:
             self.build(list(trainable_variables or ()))
-        # New tensors: on PyTorch the step changes the weights in their place.
-        starts = self._trained.starts()
+        self._begin(self._trained)
         self.inner_optimizer.apply(grads, trainable_variables)
-        step = self.iterations
-        self._update(self._trained, starts, step, self.should_update(step))
-        self._trained.initialized.assign(1)
+        self._fresh.assign(0)
+        self._update(self._trained, self.iterations)
 
     def before_step(self):
         """Notes the statistics; returns the number of the step to come."""
-        statistics = self._statistics
-        for slow, start in zip(
-            statistics.slow, statistics.starts(), strict=True
-        ):
-            slow.assign(start)
+        self._averages_statistics = True
+        self._begin(self._statistics)
         return self.iterations + 1
 
     def after_step(self, step):
-        """Updates the averages of the statistics.
+        """Updates the averages of the statistics."""
+        self._update(self._statistics, step)
 
-        Unless a loss scaler left the step out.
-        """
-        statistics = self._statistics
-        starts = [ops.convert_to_tensor(slow) for slow in statistics.slow]
-        done = ops.equal(self.iterations, step)
-        due = ops.logical_and(done, self.should_update(step))
-        self._update(statistics, starts, step, due)
-        statistics.initialized.assign(
-            ops.maximum(statistics.initialized, ops.cast(done, "int32"))
+    def _begin(self, pairs):
+        fresh = ops.equal(self._fresh, 1)
+        for net, slow in pairs:
+            start = ops.convert_to_tensor(slow)
+            slow.assign(ops.where(fresh, ops.convert_to_tensor(net), start))
+
+    def _update(self, pairs, step):
+        # 16 bits are too few for the factors.
+        precision = keras.backend.result_type("float32", keras.config.floatx())
+        new = 1 - ops.cast(self.decay(ops.cast(step, precision)), precision)
+        # A loss scaler may have left the step out.
+        due = ops.logical_and(
+            ops.equal(self.iterations, step), self.should_update(step)
         )
-
-    def _update(self, weights, starts, step, due):
-        new = 1 - ops.cast(self.decay(step), precision())
-        for fast, slow, start in zip(
-            weights.fast, weights.slow, starts, strict=True
-        ):
+        for variable, slow in pairs:
+            net = ops.convert_to_tensor(variable)
+            start = ops.convert_to_tensor(slow)
             # So a weight that does not move equals its average bit for bit.
-            net = ops.convert_to_tensor(fast)
-            moved = start + ops.cast(new, fast.dtype) * (net - start)
+            moved = start + ops.cast(new, variable.dtype) * (net - start)
             slow.assign(ops.where(due, moved, start))
             if self.sync_model:
-                fast.assign(ops.where(due, moved, net))
+                variable.assign(ops.where(due, moved, net))
 
     def finalize_variable_values(self, var_list):
         """Gives the net its slow weights; Keras calls it when `fit` ends."""
-        self._trained.finalize()
-        self._statistics.finalize()
+        # On JAX a step that fails leaves variables without a value.
+        if self._fresh._value is None or int(self._fresh.numpy()):
+            return
+        pairs = self._trained + self._statistics * self._averages_statistics
+        for net, slow in pairs:
+            # On JAX Keras gives the arrays of a net away when it predicts, and
+            # the slow weights must not be among them.
+            net.assign(ops.copy(slow))
+        self.reset()
 
     def reset(self) -> None:
         """Forgets the slow weights; the next step begins with the net's."""
         if self.built:
-            self._trained.initialized.assign(0)
-            self._statistics.initialized.assign(0)
+            self._fresh.assign(1)
 
     @property
     def variables(self):
@@ -153,18 +154,6 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
     def iterations(self):
         return self.inner_optimizer.iterations
 
-    # A loss scaler sets it to None.
-
-    @property
-    def loss_scale_factor(self):
-        return self.inner_optimizer.loss_scale_factor
-
-    @loss_scale_factor.setter
-    def loss_scale_factor(self, factor):
-        # Keras sets it before there is an optimizer.
-        if hasattr(self, "inner_optimizer"):
-            self.inner_optimizer.loss_scale_factor = factor
-
     def get_config(self) -> dict:
         return {
             "optimizer": keras.optimizers.serialize(self.inner_optimizer),
@@ -173,60 +162,15 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        optimizer = keras.optimizers.deserialize(
-            config["optimizer"], custom_objects
+        return cls(
+            **keras.saving.deserialize_keras_object(config, custom_objects)
         )
-        return cls(**{**config, "optimizer": optimizer})
 
 
 def find_average(optimizer: keras.optimizers.Optimizer) -> Averaging | None:
     """The part of an optimizer that averages weights."""
-    for layer in unwrap(optimizer):
-        if isinstance(layer, Averaging):
-            return layer
-    return None
-
-
-class _SlowWeights:
-    """Variables of a net, and the optimizer's variables that follow them."""
-
-    def __init__(self, optimizer, variables):
-        self.fast = list(variables)
-        self.slow = [
-            optimizer.add_variable_from_reference(v, "slow") for v in variables
-        ]
-        # 0 until the first step of a `fit`: the slow ones hold nothing yet.
-        self.initialized = optimizer.add_variable(
-            (),
-            initializer="zeros",
-            dtype="int32",
-            aggregation="only_first_replica",
-            name="initialized",
-        )
-
-    def starts(self):
-        """Tensors of the slow weights, or of the net's before the first."""
-        tensor = ops.convert_to_tensor
-        initialized = ops.equal(self.initialized, 1)
-        return [
-            ops.where(initialized, tensor(slow), tensor(fast))
-            for fast, slow in zip(self.fast, self.slow, strict=True)
-        ]
-
-    def finalize(self):
-        # On JAX a step that fails leaves variables without a value.
-        if self.initialized._value is None or not int(self.initialized.numpy()):
-            return
-        for fast, slow in zip(self.fast, self.slow, strict=True):
-            # On JAX Keras gives the arrays of a net away when it predicts, and
-            # the slow weights must not be among them.
-            fast.assign(ops.copy(slow))
-        self.initialized.assign(0)
-
-
-def precision():
-    """Precision of the factors, for which 16 bits are too few."""
-    return keras.backend.result_type("float32", keras.config.floatx())
+    layers = unwrap(optimizer)
+    return next((one for one in layers if isinstance(one, Averaging)), None)
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
@@ -246,17 +190,15 @@ class Lookahead(Averaging):
     slow weights, so steps after their last update have no effect.
 
     Args:
-        optimizer: The optimizer of the net's own steps.
+        optimizer: The optimizer of the net's own steps, or its name.
         sync_period: Number of steps between two updates of the slow weights.
         momentum: How much of the slow weights stays, in [0, 1].
         ramp_steps: Number of steps over which `d` rises to `momentum`; None
             for `d = momentum` from the first.
-        name: Name of the optimizer.
 
     Raises:
-        TypeError: If `optimizer` is not a Keras optimizer.
-        ValueError: If another argument is out of its range, or if `optimizer`
-            averages or accumulates by itself.
+        ValueError: If an argument is out of its range, or if `optimizer`
+            averages, accumulates or scales the loss.
 
     Example: airbench's, for 476 steps.
 
@@ -274,7 +216,7 @@ class Lookahead(Averaging):
 
     def __init__(
         self,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: keras.optimizers.Optimizer | str,
         sync_period: int = 5,
         momentum: float = 0.95**5,
         ramp_steps: int | None = None,
@@ -293,7 +235,7 @@ class Lookahead(Averaging):
     def decay(self, step):
         if self.ramp_steps is None:
             return self.momentum
-        step = ops.minimum(ops.cast(step, precision()), self.ramp_steps)
+        step = ops.minimum(step, self.ramp_steps)
         return self.momentum * (step / self.ramp_steps) ** 3
 
     def get_config(self) -> dict:
@@ -309,30 +251,26 @@ class Lookahead(Averaging):
 class ExponentialAverage(Averaging):
     """Exponential moving average of the net, which it has when `fit` ends.
 
-    The slow weights `s` begin as the net's first weights, and move after the
-    steps 1, `1 + period`, `1 + 2 * period`, ...:
+    The average `s` begins as the net's first weights, and moves after the steps
+    1, `1 + period`, `1 + 2 * period`, ...:
 
     ```
     s = momentum * s + (1 - momentum) * net
     ```
 
-    Training itself does not depend on the average, and validation within `fit`
-    sees the net without it.  After `n` updates the first weights still make
-    up `momentum ** n` of the average, so choose a lower `momentum` for a run
-    of few steps.
-
-    Keras's own `use_ema` leaves out the moving statistics.
+    Validation within `fit` sees the net without the average.  After `n` updates
+    the first weights still make up `momentum ** n` of it, so choose a lower
+    `momentum` for a run of few steps.  Keras's own `use_ema` leaves out the
+    moving statistics.
 
     Args:
-        optimizer: The optimizer of the net's own steps.
+        optimizer: The optimizer of the net's own steps, or its name.
         period: Number of steps between two updates of the average.
         momentum: How much of the average stays at each update, in [0, 1].
-        name: Name of the optimizer.
 
     Raises:
-        TypeError: If `optimizer` is not a Keras optimizer.
-        ValueError: If another argument is out of its range, or if `optimizer`
-            averages or accumulates by itself.
+        ValueError: If an argument is out of its range, or if `optimizer`
+            averages, accumulates or scales the loss.
 
     Example:
 
@@ -346,7 +284,7 @@ class ExponentialAverage(Averaging):
 
     def __init__(
         self,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: keras.optimizers.Optimizer | str,
         period: int = 5,
         momentum: float = 0.99**5,
         name: str = "exponential_average",

@@ -22,10 +22,10 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
             `loss_scale_factor`.
 
     Raises:
-        TypeError: If one of the optimizers is not a Keras optimizer.
-        ValueError: If a pattern is not a valid regular expression; when it is
-            built, if a pattern matches no weight or two match the same.  In a
-            net of this package a pattern may match frozen weights only.
+        TypeError: If `default` is not a Keras optimizer.
+        ValueError: If the optimizer of a group is not one.  When it is built,
+            if a pattern matches no weight or two match the same; in a net of
+            this package a pattern may match frozen weights only.
 
     Example: biases with 64 times the rate of the other weights.
 
@@ -46,23 +46,10 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
         groups: Mapping[str, keras.optimizers.Optimizer],
         **kwargs,
     ):
-        for optimizer in (default, *groups.values()):
-            if not isinstance(optimizer, keras.optimizers.Optimizer):
-                raise TypeError(
-                    "Each group must have a keras.optimizers.Optimizer. "
-                    f"Received: {optimizer!r}"
-                )
-        for pattern in groups:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(
-                    f"`groups` must have regular expressions as keys: {error}. "
-                    f"Received: {pattern!r}"
-                ) from error
-        super().__init__(
-            keras.optimizers.OptimizerMap(default, dict(groups)), **kwargs
-        )
+        optimizer_map = keras.optimizers.OptimizerMap(default)
+        for pattern, optimizer in groups.items():
+            optimizer_map[pattern] = optimizer  # Keras checks it.
+        super().__init__(optimizer_map, **kwargs)
         self.default = default
         self.groups = dict(groups)
 
@@ -70,10 +57,10 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
         paths = [variable.path for variable in variables]
         for pattern in self.groups:
             if not any(
-                re.fullmatch(pattern, path) for path in (*paths, *self.frozen)
+                re.fullmatch(pattern, p) for p in (*paths, *self.frozen)
             ):
                 raise ValueError(
-                    f"Each pattern of `groups` must match a weight, one of "
+                    "Each pattern of `groups` must match a weight, one of "
                     f"{paths}. Received: {pattern!r}"
                 )
         super().build(variables)
@@ -91,16 +78,8 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        deserialize = keras.optimizers.deserialize
         return cls(
-            **{
-                **config,
-                "default": deserialize(config["default"], custom_objects),
-                "groups": {
-                    pattern: deserialize(optimizer, custom_objects)
-                    for pattern, optimizer in config["groups"].items()
-                },
-            }
+            **keras.saving.deserialize_keras_object(config, custom_objects)
         )
 
 

@@ -33,13 +33,11 @@ class Muon(keras.optimizers.Optimizer):
     ```
 
     The iteration brings the singular values of `X` to about 1.  The norms are
-    Frobenius norms.  The gradient's scale does not matter, as long as its norm
-    is far above 1e-7.
+    Frobenius norms.
 
-    Not to be confused with `keras.optimizers.Muon`, which orthogonalizes
-    matrices only and trains convolutions with AdamW.  This one takes nothing
-    but the kernels of convolutions: group it with an optimizer for the other
-    weights, by `GroupedOptimizer`.
+    `keras.optimizers.Muon` orthogonalizes matrices only and trains convolutions
+    with AdamW.  This one takes only the kernels of convolutions; give the other
+    weights to another optimizer, by `GroupedOptimizer`.
 
     Args:
         learning_rate: A float, a `LearningRateSchedule` or a callable.
@@ -130,13 +128,11 @@ class Muon(keras.optimizers.Optimizer):
 
     def _orthogonalize(self, update):
         a, b, c = self.ns_coefficients
-        # The iteration for the transpose is the transpose of the iteration, so
-        # the smaller side is multiplied out.
         x = ops.reshape(update, (-1, update.shape[-1]))
-        columns = x.shape[0] > x.shape[1]
         x = x / (_norm(x) + 1e-7)
         for _ in range(self.ns_steps):
-            if columns:
+            # The same for `x` and its transpose: the smaller matrix is made.
+            if x.shape[0] > x.shape[1]:
                 gram = ops.matmul(ops.transpose(x), x)
                 x = a * x + ops.matmul(x, b * gram + c * ops.matmul(gram, gram))
             else:

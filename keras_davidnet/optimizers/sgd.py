@@ -9,16 +9,34 @@ from keras import ops
 from keras_davidnet._checks import check_number, to_python
 
 
-class CoupledDecay(keras.optimizers.Optimizer):
+class _CoupledDecay(keras.optimizers.SGD):
     """Adds weight decay to the gradient, before momentum.
 
     A subclass calls `decayed` in its `update_step`.
     """
 
-    def __init__(self, *args, coupled_weight_decay: float, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        learning_rate: float
+        | keras.optimizers.schedules.LearningRateSchedule
+        | Callable = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
+        if not callable(learning_rate):
+            learning_rate = check_number("learning_rate", learning_rate, ge=0)
+        super().__init__(
+            learning_rate,
+            check_number("momentum", momentum, ge=0, le=1),
+            to_python(nesterov),
+            name=name,
+            **kwargs,
+        )
         self.coupled_weight_decay = check_number(
-            "weight_decay", coupled_weight_decay, ge=0
+            "weight_decay", weight_decay, ge=0
         )
 
     def decayed(self, gradient, variable):
@@ -36,7 +54,7 @@ class CoupledDecay(keras.optimizers.Optimizer):
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class PyTorchSGD(CoupledDecay):
+class PyTorchSGD(_CoupledDecay):
     """SGD with momentum and decay as PyTorch and TensorFlow 1 define them.
 
     For a weight `w` with gradient `g` and velocity `v`:
@@ -71,52 +89,21 @@ class PyTorchSGD(CoupledDecay):
         ValueError: If `momentum` or `weight_decay` is out of its range.
     """
 
-    def __init__(
-        self,
-        learning_rate: float
-        | keras.optimizers.schedules.LearningRateSchedule
-        | Callable = 0.01,
-        momentum: float = 0.0,
-        nesterov: bool = False,
-        weight_decay: float = 0.0,
-        **kwargs: Any,
-    ):
-        if not callable(learning_rate):
-            learning_rate = check_number("learning_rate", learning_rate, ge=0)
-        super().__init__(
-            learning_rate=learning_rate,
-            coupled_weight_decay=weight_decay,
-            **kwargs,
-        )
-        self.momentum = check_number("momentum", momentum, ge=0, le=1)
-        self.nesterov = to_python(nesterov)
-
-    def build(self, variables):
-        if self.built:
-            return
-        super().build(variables)
-        self.velocities = self.add_optimizer_variables(variables, "velocity")
-
     def update_step(self, gradient, variable, learning_rate):
         learning_rate = ops.cast(learning_rate, variable.dtype)
         gradient = self.decayed(ops.cast(gradient, variable.dtype), variable)
-        velocity = self.velocities[self._get_variable_index(variable)]
-        update = self.momentum * velocity + gradient
-        self.assign(velocity, update)
-        if self.nesterov:
-            update = gradient + self.momentum * update
+        update = gradient
+        if self.momentum:
+            velocity = self.momentums[self._get_variable_index(variable)]
+            update = self.momentum * velocity + gradient
+            self.assign(velocity, update)
+            if self.nesterov:
+                update = gradient + self.momentum * update
         self.assign_sub(variable, learning_rate * update)
-
-    def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "momentum": self.momentum,
-            "nesterov": self.nesterov,
-        }
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
-class CoupledSGD(CoupledDecay, keras.optimizers.SGD):
+class CoupledSGD(_CoupledDecay):
     """Keras's SGD, whose velocity has the rate in it, with coupled decay.
 
     For a weight `w` with gradient `g` and velocity `v`:
@@ -133,9 +120,7 @@ class CoupledSGD(CoupledDecay, keras.optimizers.SGD):
     when it is applied.  Recipes tuned with the update of cifar10-fast since
     October 2019 want this class.
 
-    The attribute `weight_decay` that Keras gives every optimizer is the
-    decoupled one; while it is set, by `keras_davidnet.DecoupledWeightDecay`,
-    there is no coupled decay.
+    A decoupled decay takes its place, as in `PyTorchSGD`.
 
     Args:
         learning_rate: A float, a `LearningRateSchedule` or a callable.
@@ -153,26 +138,6 @@ class CoupledSGD(CoupledDecay, keras.optimizers.SGD):
         - [cifar10-fast](https://github.com/davidcpage/cifar10-fast), whose
           `nesterov_update` this is.
     """
-
-    def __init__(
-        self,
-        learning_rate: float
-        | keras.optimizers.schedules.LearningRateSchedule
-        | Callable = 0.01,
-        momentum: float = 0.0,
-        nesterov: bool = False,
-        weight_decay: float = 0.0,
-        **kwargs: Any,
-    ):
-        if not callable(learning_rate):
-            learning_rate = check_number("learning_rate", learning_rate, ge=0)
-        super().__init__(
-            learning_rate,
-            check_number("momentum", momentum, ge=0, le=1),
-            to_python(nesterov),
-            coupled_weight_decay=weight_decay,
-            **kwargs,
-        )
 
     def update_step(self, gradient, variable, learning_rate):
         gradient = self.decayed(gradient, variable)

@@ -43,9 +43,8 @@ class Result:
 class Recipe:
     """Net, optimizer, data and length of a run.
 
-    `fit` does the whole run.  `model`, `dataset`, `optimizer` and `callbacks`
-    give its parts, for those who want to write it themselves; `replace` changes
-    them.
+    `fit` does the whole run; `model`, `dataset`, `optimizer` and `callbacks`
+    make its parts; `replace` changes them.
 
     Args:
         name: Its name in `recipes.get`.
@@ -56,18 +55,16 @@ class Recipe:
         epochs: Number of epochs; 9.9 stops within the tenth.
         net_arguments: Arguments of `net`.
         optimizer_arguments: Arguments of `make_optimizer`.
-        alternating_flip: Whether images are mirrored in every other epoch, as
-            `datasets.EpochPlan` explains.
-        image_sizes: Height and width that `fit` scales the training images
-            to, by the part of the run after which it begins: `{0: 24, 0.75:
-            32}` are 24 pixels in three quarters of the epochs.  None for the
-            images as they are.
+        alternating_flip: Whether images are mirrored in every other epoch; see
+            `datasets.EpochPlan`.
+        image_sizes: Height and width of the training images, by the part of
+            the run after which they begin: `{0: 24, 0.75: 32}` are 24 pixels in
+            three quarters of the epochs.  None for the images as they are.
         published: The result that its source reports.
         measured: The results that this package measured.
 
     Raises:
-        TypeError: If `image_sizes` is not a mapping.
-        ValueError: If one of its keys is not in `[0, 1)`.
+        ValueError: If a key of `image_sizes` is not in `[0, 1)`.
 
     Example:
 
@@ -102,13 +99,7 @@ class Recipe:
     measured: tuple[Result, ...] = ()
 
     def __post_init__(self):
-        sizes = self.image_sizes
-        if sizes is not None and not isinstance(sizes, Mapping):
-            raise TypeError(
-                "`image_sizes` must map parts of the run to sizes, as "
-                f"{{0: 24, 0.75: 32}} does. Received: image_sizes={sizes!r}"
-            )
-        for begin in sizes or ():
+        for begin in self.image_sizes or ():
             check_number("image_sizes", begin, ge=0, lt=1)
 
     def model(self) -> ImageClassifier:
@@ -195,14 +186,11 @@ class Recipe:
                 there are fewer images than one batch.
             TypeError: If an argument belongs to `replace`.
         """
-        for name in ("epochs", "batch_size"):
-            if name in fit_arguments:
-                value = fit_arguments[name]
-                raise TypeError(
-                    f"`{name}` is the recipe's: call "
-                    f"recipe.replace({name}=...).fit(...). "
-                    f"Received: {name}={value!r}"
-                )
+        for name in {"epochs", "batch_size"} & fit_arguments.keys():
+            raise TypeError(
+                f"`{name}` is the recipe's: call recipe.replace({name}=...)"
+                f".fit(...). Received: {name}={fit_arguments[name]!r}"
+            )
         if seed is not None:
             keras.utils.set_random_seed(seed)
         dataset = self.dataset(x, y, seed)
@@ -241,11 +229,11 @@ class Recipe:
         recipe.replace(width=16, epochs=5, peak_learning_rate=0.6)
         ```
         """
-        fields = {field.name for field in dataclasses.fields(self)}
-        net = _argument_names(self.net) - {"self", "args", "kwargs"}
-        optimizer = set(inspect.signature(self.make_optimizer).parameters)
-        optimizer -= {"steps_per_epoch"}
+        fields = vars(self).keys()
+        net = _arguments(*(base.__init__ for base in self.net.__mro__))
+        optimizer = _arguments(self.make_optimizer) - {"steps_per_epoch"}
         new = {
+            "measured": (),  # They are about the recipe as it was.
             "net_arguments": dict(self.net_arguments),
             "optimizer_arguments": dict(self.optimizer_arguments),
         }
@@ -262,14 +250,10 @@ class Recipe:
                     f"The recipe {self.name!r} has no part of that name, only "
                     f"{known}. Received: {name}={value!r}"
                 )
-        # `measured` is about the recipe as it was.
-        return dataclasses.replace(self, **{"measured": (), **new})
+        return dataclasses.replace(self, **new)
 
 
-def _argument_names(cls: type) -> set[str]:
-    """Arguments of the constructors of a class and its bases."""
+def _arguments(*functions: Callable) -> set[str]:
     return {
-        name
-        for base in cls.__mro__
-        for name in inspect.signature(base.__init__).parameters
-    }
+        name for f in functions for name in inspect.signature(f).parameters
+    } - {"self", "args", "kwargs"}

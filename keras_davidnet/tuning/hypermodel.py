@@ -8,17 +8,31 @@ from typing import Any
 import keras
 import keras_tuner
 import numpy as np
+from keras_tuner.errors import FatalTypeError, FatalValueError
 
 from keras_davidnet import recipes
 from keras_davidnet._checks import check_number
-from keras_davidnet.callbacks import DecoupledWeightDecay
+from keras_davidnet.callbacks import DecoupledWeightDecay, Resume
 from keras_davidnet.models import ImageClassifier
-from keras_davidnet.tuning.errors import (
-    check_arguments,
-    check_objective,
-    fatal_on_error,
-)
 from keras_davidnet.tuning.search_space import Argument, default_of
+
+
+def fatal_on_error(function):
+    """Ends the search on an error that the next trial would have, too.
+
+    KerasTuner itself counts a failed trial and begins the next.
+    """
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except ValueError as error:
+            raise FatalValueError(str(error)) from error
+        except TypeError as error:
+            raise FatalTypeError(str(error)) from error
+
+    return wrapper
 
 
 class RecipeHyperModel(keras_tuner.HyperModel):
@@ -49,8 +63,8 @@ class RecipeHyperModel(keras_tuner.HyperModel):
     Raises:
         ValueError: If the recipe has no argument of a name, a list is empty, a
             range does not rise or begins at 0 where it is sampled by its
-            logarithm, or a value is one that the optimizer or, of the most
-            usual arguments, the net cannot take.
+            logarithm, or the optimizer cannot take a value.  A value that the
+            net cannot take ends the search when a trial has it.
 
     Example:
 
@@ -131,11 +145,20 @@ class RecipeHyperModel(keras_tuner.HyperModel):
 
         Raises:
             keras_tuner.errors.FatalTypeError, FatalValueError: If an argument
-                is wrong, or no run reports the tuner's objective, before any
-                step; it ends the search.
+                is wrong; it ends the search.
         """
-        check_arguments(y, shuffle, sample_weight, callbacks)
-        assert y is not None  # it has raised
+        if y is None or not shuffle or sample_weight is not None:
+            raise ValueError(
+                "A search makes each trial's batches from arrays of images and "
+                "labels; it shuffles them and takes no `sample_weight`. "
+                f"Received: y={type(y).__name__}, shuffle={shuffle}, "
+                f"sample_weight={type(sample_weight).__name__}"
+            )
+        if any(isinstance(callback, Resume) for callback in callbacks):
+            raise ValueError(
+                "`Resume` belongs to a single run; a search continues when it "
+                "is started again. Received: callbacks with Resume"
+            )
         if validation_split and validation_data is None:
             check_number("validation_split", validation_split, ge=0, lt=1)
             # The last ones, as Keras does.
@@ -147,11 +170,9 @@ class RecipeHyperModel(keras_tuner.HyperModel):
             batch_size=batch_size or trial.batch_size,
             epochs=epochs or trial.epochs,
         )
-        dataset = trial.dataset(x, y)
         model.adapt(x)
-        check_objective(model, dataset[0], validation_data, callbacks)
         return model.fit(
-            dataset,
+            trial.dataset(x, y),
             validation_data=validation_data,
             callbacks=[*trial.callbacks(), *callbacks],
             epochs=trial.epochs,

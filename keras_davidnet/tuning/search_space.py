@@ -1,29 +1,14 @@
 """The arguments of a recipe, and the forms in which their values are given."""
 
-import functools
 import inspect
 import re
 from typing import Any
 
-from keras_davidnet._checks import (
-    check_count,
-    check_number,
-    is_number,
-    to_python,
-)
-from keras_davidnet.layers.augmentation import get_augmentation
+from keras_davidnet._checks import is_number, to_python
 from keras_davidnet.recipes import Recipe
 
 # Arguments whose ranges are sampled by their logarithm.
 _LOGARITHMIC = re.compile("width|batch_size|.*(rate|decay|scale)")
-# Arguments of nets, which take long to make; a search tries optimizers at once.
-_CHECKS = {
-    "width": check_count,
-    "dropout": functools.partial(check_number, ge=0, lt=1),
-    "label_smoothing": functools.partial(check_number, ge=0, lt=1),
-    "augmentation": lambda name, value: get_augmentation(value, 3, None),
-    "batch_size": check_count,
-}
 
 
 def default_of(recipe: Recipe, name: str) -> Any:
@@ -49,7 +34,7 @@ class Argument:
         values: The choices, the ends of the range, or the single value.
 
     Raises:
-        ValueError: If `given` has none of the forms or an impossible value.
+        ValueError: If `given` is an empty list or a range that does not rise.
     """
 
     def __init__(self, name: str, given: Any, default: Any = None):
@@ -74,9 +59,6 @@ class Argument:
                 f"a range (min, max), {above}min < max. "
                 f"Received: {name}={given}"
             )
-        if name in _CHECKS:
-            for value in values:
-                _CHECKS[name](name, value)
 
     def declare(self, hp) -> Any:
         """Adds the hyperparameter to `hp`; returns the argument's value."""

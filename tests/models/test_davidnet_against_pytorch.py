@@ -111,7 +111,7 @@ def test_gradients(rng, size):
         fit(model, data)
         cross_entropy(reference(x), y).backward()
         assert_equal(
-            [v.numpy() for v in model.optimizer.velocities],
+            [v.numpy() for v in model.optimizer.momentums],
             arrays(p.grad for p in reference.parameters()),
             1e-4,
         )

@@ -258,13 +258,14 @@ def test_bad_arguments(cls, arguments):
 
 
 def test_bad_optimizers():
-    with pytest.raises(TypeError, match="Received: optimizer='sgd'"):
-        Lookahead("sgd")
+    with pytest.raises(ValueError, match="Could not interpret.*3"):
+        Lookahead(3)
     for inner in (
         Lookahead(sgd()),
         keras.optimizers.LossScaleOptimizer(sgd()),
         PyTorchSGD(use_ema=True),
         PyTorchSGD(gradient_accumulation_steps=2),
+        PyTorchSGD(loss_scale_factor=2.0),
     ):
         with pytest.raises(ValueError, match="Received: "):
             Lookahead(inner)
