@@ -482,12 +482,6 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     def make_train_function(self, force=False):
         if self.train_function is not None and not force:
             return
-        if not getattr(self.body[0], "adapted", True):
-            raise ValueError(
-                "The first layer of the net has no filters yet: call "
-                "`model.adapt(images)` with training images before training. "
-                f"Received: {self.body[0].name}.adapted=False"
-            )
         self._build_optimizer()
         super().make_train_function(force=True)
         self.train_function = (
