@@ -191,11 +191,17 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         self.head_initializer = keras.initializers.get(self.head_initializer)
         if self.include_top:
             self._add_head()
-        images = keras.KerasTensor(input_shape)
+        x = self.normalization(keras.KerasTensor(input_shape))
         if self.augmentation is not None:
-            self.augmentation(images, training=False)
-        # Traces `call`, which builds the other layers, a subclass's too.
-        self.compute_output_spec(images)
+            self.augmentation(x, training=False)
+        # A symbolic call builds any layer, one without `build` included.
+        for layer in self.body:
+            x = layer(x)
+        if self.include_top:
+            self.linear(self.pool(x))
+        if not all(layer.built for layer in self.layers):
+            # A subclass has more, which its `call` builds.
+            self.compute_output_shape(input_shape)
 
     def _add_head(self):
         if hasattr(self, "pool") or hasattr(self, "linear"):
@@ -247,6 +253,11 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         # Softmax and loss want float32 under any precision.
         logits = ops.cast(self.linear(self.pool(x)), self.variable_dtype)
         return self.classifier_activation(self.logit_scale * logits)
+
+    def compute_output_shape(self, input_shape):
+        # Traces `call`.
+        images = keras.KerasTensor(input_shape)
+        return keras.Operation.compute_output_spec(self, images).shape
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
@@ -482,6 +493,13 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     def make_train_function(self, force=False):
         if self.train_function is not None and not force:
             return
+        if not getattr(self.body[0], "adapted", True):
+            # Not when the step is traced: TensorFlow could not trace it again.
+            raise ValueError(
+                "The first layer of the net has no filters yet: call "
+                "`model.adapt(images)` with training images before training. "
+                f"Received: {self.body[0].name}.adapted=False"
+            )
         self._build_optimizer()
         super().make_train_function(force=True)
         self.train_function = (

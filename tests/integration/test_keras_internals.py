@@ -21,6 +21,8 @@ def own_names(tree):
             yield node.attr
         elif isinstance(node, ast.Name):
             yield node.id
+        elif isinstance(node, ast.Constant):
+            yield node.value  # a key of `vars(self)`
 
 
 @pytest.mark.skipif(
