@@ -16,6 +16,7 @@ from keras_davidnet._array_checks import (
     as_array,
     check_finite,
     check_images,
+    check_label_shape,
     check_labels,
     check_not_dict,
     check_raw,
@@ -553,6 +554,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
         if isinstance(self.loss, SmoothedCrossentropy):
+            check_label_shape("y", y)
             self.loss.training = training
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
