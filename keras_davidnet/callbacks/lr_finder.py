@@ -62,7 +62,7 @@ class LearningRateFinder(keras.callbacks.Callback):
         self.low = check_number("low", low, gt=0)
         self.high = check_number("high", high, gt=self.low)
         self.rates, self.losses, self.smoothed = [], [], []
-        self._before = None
+        self._before: Any = None
 
     @property
     def suggestion(self) -> float:

@@ -6,6 +6,7 @@ import pathlib
 import re
 import reprlib
 import zlib
+from typing import Any
 
 import keras
 import numpy as np
@@ -86,7 +87,8 @@ class Resume(keras.callbacks.Callback):
                 )
             if self._data is None:
                 self.on_data(self.dataset, None)
-        self._state, self._run_is_checked = {"history": {}}, False
+        self._state: dict[str, Any] = {"history": {}}
+        self._run_is_checked = False
         if not self.path.exists():
             return
         self._state, arrays = _read(self.path)
@@ -202,7 +204,7 @@ def _flatten(value, name=""):
             or item["class_name"] == "DefaultSchedule"
         ):
             continue
-        yield from _flatten(item, f"{name}.{key}" if name else key)
+        yield from _flatten(item, f"{name}.{key}" if name else str(key))
 
 
 def _describe(part):

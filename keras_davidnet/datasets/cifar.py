@@ -148,7 +148,8 @@ def _read_archive(dataset, path):
 
     def read(*names):
         batches = [
-            _ArrayUnpickler(archive.extractfile(name), encoding="bytes").load()
+            # A regular file has content.
+            _ArrayUnpickler(archive.extractfile(name), encoding="bytes").load()  # pyright: ignore[reportArgumentType]
             for name in names
         ]
         rows = np.concatenate([batch[b"data"] for batch in batches])

@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from typing import Any
 
 import keras
 from keras import ops
@@ -46,7 +47,7 @@ class FitCallback(keras.callbacks.Callback):
             # Keras makes the epoch's iterator after this.
             self.plan.epoch = epoch
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs: Any = None):
         leaves = leaf_optimizers(self.model.optimizer)
         for name, leaf in zip(_log_names(leaves), leaves, strict=True):
             schedule = schedule_of(leaf)

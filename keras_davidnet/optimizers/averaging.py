@@ -1,6 +1,7 @@
 """Slow weights that follow a net: Lookahead, and the moving average."""
 
 import abc
+from typing import Any
 
 import keras
 from keras import ops
@@ -42,7 +43,7 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
                 f"average. Received: optimizer={optimizer!r}"
             )
         super().__init__(learning_rate=0.0, name=name)
-        self.inner_optimizer = optimizer
+        self.inner_optimizer: Any = optimizer
 
     @abc.abstractmethod
     def should_update(self, step):
@@ -72,7 +73,7 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
             name="fresh",
         )
         # Keras would take variables in an attribute for the optimizer's own.
-        vars(self)["_trained"], vars(self)["_statistics"] = (
+        self.__dict__["_trained"], self.__dict__["_statistics"] = (
             [(v, self.add_variable_from_reference(v, "slow")) for v in weights]
             for weights in (variables, statistics)
         )
