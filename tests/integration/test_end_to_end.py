@@ -180,8 +180,6 @@ def test_a_file_of_an_earlier_version_still_loads(name):
     assert isinstance(model.optimizer, PyTorchSGD)
 
 
-# An average of weights has one variable more since: Keras skips its state.
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "name", ["airbench", "bag_of_tricks", "davidnet_frozen"]
 )
@@ -195,6 +193,7 @@ def test_a_file_of_each_net_still_loads(name):
         rtol=1e-3,
         atol=1e-5,
     )
+    assert model.optimizer.iterations.numpy() == 4
     frozen = name == "davidnet_frozen"
     assert model.body[1].trainable
     assert model.body[0].trainable is not frozen
