@@ -111,7 +111,7 @@ class FitCallback(keras.callbacks.Callback):
         if self.batch_size is not None:
             return make(batch_size=self.batch_size)
         optimizer, other = make(), make(batch_size=1)
-        if optimizer.get_config() != other.get_config():
+        if _rates(optimizer) != _rates(other):
             raise ValueError(
                 "The rates of a default compile() follow the batch size, which "
                 "a stream does not tell: give compile() an optimizer made for "
@@ -155,6 +155,11 @@ class LastEpoch(FitCallback):
     def on_train_batch_end(self, batch, logs=None):
         if self.done + batch + 1 >= self.steps:
             self.model.stop_training = True
+
+
+def _rates(optimizer):
+    schedules = map(schedule_of, leaf_optimizers(optimizer))
+    return [schedule and schedule.get_config() for schedule in schedules]
 
 
 def _steps_made(leaf):

@@ -747,16 +747,14 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
                 )
             ]
         # 16 bits change the logits, and Keras's ONNX export wants float32.
-        net = self if self.compute_dtype == "float32" else self.in_float32()
+        net = self
+        if self.compute_dtype != "float32":
+            changes = {"dtype": "float32", "augmentation": None}
+            net = self.from_config({**self.get_config(), **changes})
+            net.set_weights(self.get_weights())
         super(ImageClassifier, net).export(
             filepath, format, verbose, input_signature, **kwargs
         )
-
-    def in_float32(self) -> "ImageClassifier":
-        """A copy of the net that computes in float32."""
-        net = self.from_config({**self.get_config(), "dtype": "float32"})
-        net.set_weights(self.get_weights())
-        return net
 
 
 def _stream(data):

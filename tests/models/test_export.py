@@ -198,8 +198,8 @@ def test_what_no_config_tells(images, tmp_path, dtype):
     import tensorflow as tf
 
     shape = {"width": 2, "input_shape": (16, 24, 3), "logit_scale": 1}
-    net = DavidNet(**shape, augmentation=Noise(), dtype=dtype)
-    net.linear.activation = keras.activations.softmax
+    softmax = {"classifier_activation": "softmax"}
+    net = DavidNet(**shape, **softmax, augmentation=Noise(), dtype=dtype)
     policies = [layer.dtype_policy for layer in net._flatten_layers()]
     net.export(tmp_path / "net", verbose=False)
     assert policies == [layer.dtype_policy for layer in net._flatten_layers()]

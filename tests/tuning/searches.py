@@ -11,6 +11,9 @@ MARKS = [
     pytest.mark.filterwarnings(
         "ignore:currentThread:DeprecationWarning",
         "ignore:getName:DeprecationWarning",
+        # Keras skips the optimizer of the best trial's weights file.
+        "ignore:Skipping variable loading:UserWarning",
+        "ignore:A total of:UserWarning",
     ),
 ]
 

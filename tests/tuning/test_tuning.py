@@ -401,8 +401,6 @@ def test_rate_and_weights_through_hyperband(data, record, tmp_path):
     assert resumed
 
 
-# Keras skips the optimizer of a file with a warning, for stock models too.
-@pytest.mark.filterwarnings("ignore:.*oading:UserWarning")
 def test_best_model(data, tmp_path):
     tuner = keras_tuner.RandomSearch(
         narrow(),
