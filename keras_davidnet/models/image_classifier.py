@@ -449,7 +449,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             if hasattr(callback, "on_data"):
                 callback.on_data(x, y)
         # On some backends Keras does it first, without the statistics.
-        self._build_optimizer()
+        self.build_optimizer()
         try:
             return super().fit(
                 x=_stream(x),
@@ -488,7 +488,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             return super().predict(_stream(x), *args, **kwargs)
 
     def train_on_batch(self, *args, **kwargs):
-        self._build_optimizer()
+        self.build_optimizer()
         return super().train_on_batch(*args, **kwargs)
 
     def make_train_function(self, force=False):
@@ -501,14 +501,14 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
                 "`model.adapt(images)` with training images before training. "
                 f"Received: {self.body[0].name}.adapted=False"
             )
-        self._build_optimizer()
+        self.build_optimizer()
         super().make_train_function(force=True)
         self.train_function = (
             _backend.multi_step_train_function(self) or self.train_function
         )
 
-    def _build_optimizer(self):
-        """Not in compile(): layers may be frozen after it."""
+    def build_optimizer(self) -> None:
+        """Builds the optimizer, as `fit` does; layers are frozen before it."""
         if not self.compiled or self.optimizer.built:
             return
         for optimizer in unwrap(self.optimizer):
@@ -673,7 +673,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             self.compile(**{**config, "loss": None})
         if own_rates:
             mark_rates(self.optimizer)
-        self._build_optimizer()
+        self.build_optimizer()
 
     @classmethod
     def from_preset(cls, preset: str, /, **changes: Any) -> "ImageClassifier":

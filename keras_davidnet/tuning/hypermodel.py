@@ -108,6 +108,8 @@ class RecipeHyperModel(keras_tuner.HyperModel):
             **trial.optimizer_arguments,
         )
         model.compile()
+        # So it has the state that a checkpoint of KerasTuner brings back.
+        model.build_optimizer()
         return model
 
     @fatal_on_error
