@@ -106,7 +106,7 @@ def test_every_precision(tmp_path, policy):
         for epochs in stops:
             # What is not restored would differ.
             keras.utils.set_random_seed(epochs if epochs != stops[0] else 0)
-            model = DavidNet(num_classes=3, width=1, dropout=0, dtype=policy)
+            model = DavidNet(num_classes=3, width=2, dropout=0, dtype=policy)
             model.compile(davidnet_optimizer(2, 3))
             resume = Resume(tmp_path / name)
             model.fit(

@@ -105,7 +105,7 @@ def test_what_is_frozen_may_change_after_compile(thaw):
 
 
 def test_an_optimizer_compiled_twice(tmp_path):
-    model = net(dtype="mixed_float16")
+    model = net(dtype="mixed_float16", width=2)
     model.compile(PyTorchSGD(0.1))
     model.train_on_batch(IMAGES, LABELS)
     count = len(model.optimizer.variables)

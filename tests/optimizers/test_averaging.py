@@ -144,7 +144,7 @@ def test_an_interrupted_fit_leaves_no_slow_weights(name):
 def compiled(optimizer, dtype=None, **kwargs):
     keras.utils.set_random_seed(0)
     model = DavidNet(
-        num_classes=3, width=1, dropout=0, augmentation=None, dtype=dtype
+        num_classes=3, width=2, dropout=0, augmentation=None, dtype=dtype
     )
     model.compile(optimizer, **kwargs)
     return model
