@@ -31,7 +31,7 @@ from keras_davidnet._checks import (
 from keras_davidnet.datasets import CIFAR10_MEAN, CIFAR10_STD, Batches
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.augmentation import get_augmentation
-from keras_davidnet.layers.composite import CompositeLayer
+from keras_davidnet.layers.composite import CompositeLayer, output_shape
 from keras_davidnet.losses import (
     SmoothedCrossentropy,
     check_takes_logits,
@@ -201,8 +201,9 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         if self.include_top:
             self.linear(self.pool(x))
         if not all(layer.built for layer in self.layers):
-            # A subclass has more, which its `call` builds.
-            self.compute_output_shape(input_shape)
+            # A subclass has more, which its `call` builds when it is traced.
+            images = keras.KerasTensor(input_shape)
+            keras.Operation.compute_output_spec(self, images)
 
     def _add_head(self):
         if hasattr(self, "pool") or hasattr(self, "linear"):
@@ -256,9 +257,12 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         return self.classifier_activation(self.logit_scale * logits)
 
     def compute_output_shape(self, input_shape):
-        # Traces `call`.
-        images = keras.KerasTensor(input_shape)
-        return keras.Operation.compute_output_spec(self, images).shape
+        if self.include_top:
+            return (input_shape[0], self.num_classes)
+        shape = input_shape
+        for layer in self.body:
+            shape = output_shape(layer, shape)
+        return shape
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
