@@ -558,6 +558,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
         if isinstance(self.loss, SmoothedCrossentropy):
+            # Here too: on JAX an error within a step would lose the weights.
             check_label_shape("y", y)
             self.loss.training = training
         return super().compute_loss(x, y, y_pred, sample_weight, training)
@@ -589,7 +590,6 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         if not (hasattr(x, "shape") and hasattr(x, "dtype")):
             return
         x = self.check_arrays(x_name, x)
-        # Of Keras's sparse loss the class to ignore may be any number.
         if isinstance(self.loss, SmoothedCrossentropy):
             if y is not None:
                 y = as_array(y_name, y)
