@@ -39,9 +39,9 @@ class Resume(keras.callbacks.Callback):
     that restores the best weights.
 
     The file of another run is rejected: model and optimizer are compared, but
-    for seeds and constant learning rates, and images, labels and plan. Data are
-    not if they are neither arrays nor `Batches`, or if the model is a stock
-    one and `dataset` is not given.
+    for seeds and constant learning rates, and images, labels, subset and plan.
+    Data are not if they are neither arrays nor `Batches`, or if the model is a
+    stock one and `dataset` is not given.
 
     Args:
         path: Path of the file, an `.npz`. Its folder is made if necessary.
@@ -219,13 +219,19 @@ def _describe(part):
 
 
 def _checksum(x, y):
-    """Checksum of images and labels; None for other streams."""
+    """Checksum of images, labels and subset; None for other streams."""
+    parts = [x, y]
     if isinstance(x, Batches):
-        x, y = x.images, x.labels
-    if not (hasattr(x, "shape") and hasattr(y, "shape")):
+        parts = [x.images, x.labels]
+        if x.plan is not None and x.plan.subset is not None:
+            parts.append(x.plan.subset)
+    if not all(hasattr(part, "shape") for part in parts):
         return None
-    x, y = (np.ascontiguousarray(as_array("x", array)) for array in (x, y))
-    return zlib.crc32(y.view("uint8"), zlib.crc32(x.view("uint8")))
+    checksum = 0
+    for part in parts:
+        array = np.ascontiguousarray(as_array("x", part))
+        checksum = zlib.crc32(array.view("uint8"), checksum)
+    return checksum
 
 
 def _to_json(value):

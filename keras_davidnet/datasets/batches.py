@@ -22,6 +22,7 @@ def make_dataset(
     training: bool = False,
     seed: int | None = None,
     alternating_flip: bool = False,
+    subset: np.ndarray | None = None,
 ) -> "Batches":
     """Batches of raw images, as the models of this package take them.
 
@@ -38,13 +39,17 @@ def make_dataset(
         alternating_flip: Whether training flips half of the images in the even
             epochs and the others in the odd ones, see `EpochPlan`. The images
             then take twice the memory.
+        subset: Which images training shows: booleans of shape `(n,)`. The
+            others are skipped, and the order of those that are left is the same
+            with any subset.
 
     Returns:
         `Batches` of `(images, labels)`.
 
     Raises:
         ValueError: If the arrays do not have these shapes, if there are fewer
-            images than one training batch needs, or if `seed` is negative.
+            images than one training batch needs, if `seed` is negative, or if
+            `subset` is not such an array or given without `training`.
 
     Example:
 
@@ -62,8 +67,15 @@ def make_dataset(
             f"labels.shape={labels.shape}"
         )
     if training:
-        plan = EpochPlan(len(images), batch_size, seed, alternating_flip)
+        plan = EpochPlan(
+            len(images), batch_size, seed, alternating_flip, subset
+        )
         return Batches(images, labels, batch_size, plan)
+    if subset is not None:
+        raise ValueError(
+            "`subset` is for training; without it, pass images[subset] and "
+            "labels[subset]. Received: subset=..., training=False"
+        )
     return Batches(images, labels, batch_size)
 
 

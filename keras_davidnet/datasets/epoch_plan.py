@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 
+from keras_davidnet._array_checks import describe
 from keras_davidnet._checks import check_count
 
 # "flip" in ASCII. No epoch has that number, so the flips are independent of
@@ -20,13 +21,19 @@ class EpochPlan:
     in the even epochs, the others in the odd ones. Two successive epochs show
     both views of every image.
 
+    A subset leaves images out of every epoch. The others keep their order and
+    their flips: two plans of one seed whose subsets differ by one image show
+    all other images in the same order.
+
     Args:
-        n: Number of images.
+        n: Number of images, those outside of `subset` included.
         batch_size: Number of images per batch. Those left over at the end of an
             epoch are not shown; they differ by epoch.
         seed: A non-negative integer. None draws one from NumPy's global
             generator.
         alternating_flip: Whether to flip images.
+        subset: Which images are shown: booleans of shape `(n,)`. None shows
+            all.
 
     Attributes:
         epoch: The epoch that `Batches` draws from, 0 at first. The models of
@@ -34,8 +41,8 @@ class EpochPlan:
         steps_per_epoch: Number of batches.
 
     Raises:
-        ValueError: If there are fewer images than one batch needs, or if `seed`
-            is negative.
+        ValueError: If there are fewer images than one batch needs, if `seed`
+            is negative, or if `subset` is not such an array.
 
     Example:
 
@@ -54,14 +61,24 @@ class EpochPlan:
         batch_size: int,
         seed: int | None = None,
         alternating_flip: bool = False,
+        subset: np.ndarray | None = None,
     ):
-        self.n = check_count("n", n, 0)
+        self.n = shown = check_count("n", n, 0)
         self.batch_size = check_count("batch_size", batch_size)
-        self.steps_per_epoch = self.n // self.batch_size
+        self.subset = None
+        if subset is not None:
+            self.subset = _read_only(np.array(subset))
+            if self.subset.dtype != bool or self.subset.shape != (self.n,):
+                raise ValueError(
+                    f"`subset` must be booleans of shape ({self.n},). "
+                    f"Received: {describe('subset', self.subset)}"
+                )
+            shown = int(self.subset.sum())
+        self.steps_per_epoch = shown // self.batch_size
         if not self.steps_per_epoch:
             raise ValueError(
                 "There must be images for one batch, or an epoch would have no "
-                f"step. Received: {n} images, batch_size={batch_size}"
+                f"step. Received: {shown} images, batch_size={batch_size}"
             )
         if seed is None:
             seed = np.random.randint(2**31)
@@ -73,6 +90,8 @@ class EpochPlan:
         """The numbers of the images, `(steps_per_epoch, batch_size)`."""
         shape = self.steps_per_epoch, self.batch_size
         order = _permutation(self.seed, epoch, self.n)
+        if self.subset is not None:
+            order = order[self.subset[order]]
         return order[: shape[0] * shape[1]].reshape(shape)
 
     def flipped(self, epoch: int) -> np.ndarray:

@@ -116,7 +116,11 @@ class Recipe:
         )
 
     def dataset(
-        self, x: np.ndarray, y: np.ndarray, seed: int | None = None
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        seed: int | None = None,
+        subset: np.ndarray | None = None,
     ) -> Batches:
         """The training batches of images and labels.
 
@@ -124,15 +128,25 @@ class Recipe:
             x: Raw images, `(n, height, width, channels)`.
             y: Labels, `(n,)` or `(n, 1)`.
             seed: Seed of the order and of the mirrored images.
+            subset: Which images are shown, see `datasets.EpochPlan`.
+
+        Raises:
+            ValueError: If images or labels do not have these shapes, if there
+                are fewer images than one batch, or if `subset` is not booleans
+                of shape `(n,)` or holds no image of one of the labels.
         """
-        return make_dataset(
+        dataset = make_dataset(
             x,
             y,
             self.batch_size,
             training=True,
             seed=seed,
             alternating_flip=self.alternating_flip,
+            subset=subset,
         )
+        if subset is not None:
+            check_classes(dataset.labels, dataset.plan.subset)
+        return dataset
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
         """New callbacks that the recipe needs."""
@@ -162,6 +176,7 @@ class Recipe:
         validation_data: Any = None,
         callbacks: Any = None,
         seed: int | None = None,
+        subset: np.ndarray | None = None,
         **fit_arguments: Any,
     ) -> ImageClassifier:
         """Trains a new net, and returns it.
@@ -176,14 +191,20 @@ class Recipe:
             seed: Seed of everything random in the run, given to
                 `keras.utils.set_random_seed`.  With one, `Resume(path)` among
                 the callbacks continues an interrupted run.
+            subset: Which images the net is trained on: booleans of shape
+                `(n,)`.  None for all.  The net learns nothing of the others:
+                filters and the length of the rates come from the subset, too.
+                With one seed, the images that two subsets share come in the
+                same order.
             **fit_arguments: As for `keras.Model.fit`: `verbose`, ...
 
         Returns:
             The net; `model.history.history` has the history.
 
         Raises:
-            ValueError: If images or labels are not what the net takes, or
-                there are fewer images than one batch.
+            ValueError: If images or labels are not what the net takes, there
+                are fewer images than one batch, or `subset` is not such an
+                array or holds no image of one of the labels.
             TypeError: If an argument belongs to `replace`.
         """
         for name in {"epochs", "batch_size"} & fit_arguments.keys():
@@ -193,11 +214,12 @@ class Recipe:
             )
         if seed is not None:
             keras.utils.set_random_seed(seed)
-        dataset = self.dataset(x, y, seed)
+        dataset = self.dataset(x, y, seed, subset)
+        shown = dataset.plan.subset
         if isinstance(validation_data, tuple | list):
             fit_arguments.setdefault("validation_batch_size", self.batch_size)
         model = self.model()
-        model.adapt(x)
+        model.adapt(x if shown is None else dataset.images[shown])
         model.compile(self.optimizer(len(dataset)))
         views, model.views = model.views, None
         model.fit(
@@ -251,6 +273,17 @@ class Recipe:
                     f"{known}. Received: {name}={value!r}"
                 )
         return dataclasses.replace(self, **new)
+
+
+def check_classes(labels: np.ndarray, subset: np.ndarray) -> None:
+    """Raises a ValueError if the subset holds no image of a label."""
+    missing = np.setdiff1d(labels[~subset], labels[subset])
+    if missing.size:
+        raise ValueError(
+            "`subset` must hold images of all labels, or the net never sees "
+            "some of its classes. Received: a subset without the labels "
+            f"{missing.tolist()}"
+        )
 
 
 def _arguments(*functions: Callable) -> set[str]:

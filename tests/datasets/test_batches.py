@@ -51,6 +51,61 @@ def test_order_matches_numpy():
     assert drawn == EpochPlan(N, SIZE).seed != SEED
 
 
+def subset_order(epoch, subset):
+    """The definition, in NumPy: image by image."""
+    rng = np.random.default_rng((SEED, epoch))
+    kept = [i for i in rng.permutation(N) if subset[i]]
+    return np.array(kept[: len(kept) // SIZE * SIZE]).reshape(-1, SIZE)
+
+
+def test_subset(pairs, rng):
+    subset = rng.random(N) < 0.9
+    subset[0] = True
+    dataset = train_ds(pairs, alternating_flip=True, subset=subset)
+    whole = EpochPlan(N, SIZE, SEED, alternating_flip=True)
+    assert len(dataset) == subset.sum() // SIZE == 2
+    for epoch in (0, 5):
+        dataset.plan.epoch = epoch
+        np.testing.assert_array_equal(
+            shown(dataset), subset_order(epoch, subset)
+        )
+        np.testing.assert_array_equal(
+            dataset.plan.flipped(epoch), whole.flipped(epoch)
+        )
+    half = dataset.map(lambda x, y: (x, y * 2)).shard(2, 1)
+    np.testing.assert_array_equal(
+        shown(half), subset_order(5, subset)[:, 8:] * 2
+    )
+    # Leaving one image out moves those after it, and no other.
+    less = subset.copy()
+    less[0] = False
+    before, after = (
+        EpochPlan(N, SIZE, SEED, subset=s).indices(1).ravel()
+        for s in (subset, less)
+    )
+    before = before[before != 0]
+    np.testing.assert_array_equal(before, after[: len(before)])
+    # What is done to the array later does not matter.
+    subset[:] = False
+    assert dataset.plan.subset.any()
+
+
+@pytest.mark.parametrize(
+    "subset, message",
+    [
+        (np.ones(N - 1, bool), r"shape \(40,\).*shape \(39,\)"),
+        (np.ones(N, int), "booleans.*int64"),
+        (range(20), "booleans.*int64"),
+        (np.arange(N) < SIZE - 1, "15 images, batch_size=16"),
+    ],
+)
+def test_bad_subset(pairs, subset, message):
+    with pytest.raises(ValueError, match=message):
+        train_ds(pairs, subset=subset)
+    with pytest.raises(ValueError, match="images.subset.*training=False"):
+        make_dataset(*pairs, SIZE, subset=np.ones(N, bool))
+
+
 def test_batches_of_an_epoch(pairs):
     dataset = train_ds(pairs)
     assert len(dataset) == 2
