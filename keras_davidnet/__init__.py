@@ -42,6 +42,9 @@ from keras_davidnet.optimizers import (
     Muon as Muon,
     PyTorchSGD as PyTorchSGD,
 )
+from keras_davidnet.predictions import (
+    decode_predictions as decode_predictions,
+)
 from keras_davidnet.schedules import PiecewiseLinear as PiecewiseLinear
 
 __version__ = "0.2.0"

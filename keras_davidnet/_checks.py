@@ -83,5 +83,19 @@ def check_image_shape(
     return height, width, channels
 
 
+def check_class_names(names: Sequence[str], num_classes: int) -> tuple:
+    """Raises a ValueError unless these are as many strings as classes."""
+    if (
+        not isinstance(names, list | tuple | np.ndarray)
+        or len(names) != num_classes
+        or not all(isinstance(name, str) for name in names)
+    ):
+        raise ValueError(
+            f"`class_names` must be {num_classes} strings, one for each class. "
+            f"Received: class_names={names!r}"
+        )
+    return tuple(to_python(names))
+
+
 def is_number(value, kind: type = Real) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)

@@ -22,6 +22,7 @@ from keras_davidnet._array_checks import (
     check_raw,
 )
 from keras_davidnet._checks import (
+    check_class_names,
     check_count,
     check_image_shape,
     check_number,
@@ -99,6 +100,8 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         head_initializer: Initializer of the linear layer.
         classifier_activation: Name or function of the activation of the
             scaled logits, such as `"softmax"`; None for logits.
+        class_names: Names of the classes in the order of the labels, for
+            `decode_predictions`; saved with the model.  Optional.
         **kwargs: Arguments of `keras.Model`: `name`, `dtype`.
 
     Input shape:
@@ -137,10 +140,14 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         views: str | None = None,
         head_initializer: str | Callable = PyTorchUniform,
         classifier_activation: str | Callable | None = None,
+        class_names: Sequence[str] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.num_classes = check_count("num_classes", num_classes, ge=2)
+        if class_names is not None:
+            class_names = check_class_names(class_names, self.num_classes)
+        self.class_names = class_names
         self.image_shape = check_image_shape(
             "input_shape", input_shape, self.min_size
         )
@@ -638,6 +645,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             "classifier_activation": keras.activations.serialize(
                 self.classifier_activation
             ),
+            "class_names": self.class_names,
         }
 
     @classmethod
@@ -686,8 +694,9 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         Args:
             preset: One of `presets.list()`.
             **changes: Arguments of the net to change.  With another
-                `num_classes` the head is new; with `include_top=False` there
-                is none, nor are there views.
+                `num_classes` the head is new, and the classes have no names
+                unless `class_names` is given; with `include_top=False` there
+                is no head, nor are there views.
 
         Returns:
             The net, not compiled.
@@ -716,6 +725,8 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             )
         if not changes.get("include_top", True):
             changes.setdefault("views", None)
+        if "num_classes" in changes:
+            changes.setdefault("class_names", None)
         net = cls.from_config({**trained.get_config(), **changes})
         for layer, source in zip(net.body, trained.body, strict=True):
             layer.set_weights(source.get_weights())

@@ -20,7 +20,7 @@ def info(name: str) -> dict:
     Returns:
         Recipe, command and seed of the run; its accuracy on the test images of
         its data in [0, 1], by views; the same of the file in float32; versions,
-        hardware and date; the file's SHA-256.
+        hardware and date; the file's SHA-256; the names of the classes.
 
     Raises:
         ValueError: If there is no net of that name.
@@ -55,11 +55,15 @@ def load(name: str) -> keras.Model:
     classes = model.predict(x_test).argmax(1)
     ```
     """
-    info(name)  # Reports an unknown name.
+    # The files of the first presets have no names of the classes.
+    class_names = info(name).get("class_names")
     model = keras.saving.load_model(_FOLDER / f"{name}.keras", compile=False)
-    if model.dtype_policy.name == "float32":
-        return model
-    # The larger nets are stored in float16.
-    net = type(model).from_config({**model.get_config(), "dtype": "float32"})
-    net.set_weights(model.get_weights())
-    return net
+    if model.dtype_policy.name != "float32":
+        # The larger nets are stored in float16.
+        stored = model
+        config = {**stored.get_config(), "dtype": "float32"}
+        model = type(stored).from_config(config)
+        model.set_weights(stored.get_weights())
+    if class_names:
+        model.class_names = tuple(class_names)
+    return model
