@@ -2,6 +2,7 @@
 
 from keras_davidnet import (
     datasets as datasets,
+    evidence as evidence,
     optimizers as optimizers,
     presets as presets,
     recipes as recipes,

@@ -14,9 +14,9 @@ import pathlib
 import statistics
 
 from benchmarking import report
-from spread import summarize
 
 from keras_davidnet import presets, recipes
+from keras_davidnet.evidence import summarize
 
 ROOT = pathlib.Path(__file__).parents[2]
 BENCHMARK = ROOT / "docs/results/benchmark-cpu.json"

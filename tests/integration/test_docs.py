@@ -29,7 +29,13 @@ import keras_tuner  # noqa: E402
 
 import keras_davidnet  # noqa: E402
 import keras_davidnet.recipes.recipe  # noqa: E402
-from keras_davidnet import datasets, presets, recipes, tuning  # noqa: E402
+from keras_davidnet import (  # noqa: E402
+    datasets,
+    evidence,
+    presets,
+    recipes,
+    tuning,
+)
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -64,12 +70,13 @@ def blocks(text):
 
 def public():
     """The public objects by name, with the methods of classes."""
-    for module in (keras_davidnet, datasets, recipes, tuning):
+    for module in (keras_davidnet, datasets, evidence, recipes, tuning):
         for name, thing in vars(module).items():
             if (
                 name.startswith("_")
                 or not (inspect.isclass(thing) or inspect.isfunction(thing))
                 or not thing.__module__.startswith("keras_davidnet")
+                or "._" in thing.__module__
             ):
                 continue
             yield name, thing
@@ -160,6 +167,7 @@ def namespace(short, monkeypatch, rng):
         "np": np,
         "os": os,
         "datasets": datasets,
+        "evidence": evidence,
         "presets": presets,
         "recipes": recipes,
         **{name: thing for name, thing in public() if "." not in name},
