@@ -105,3 +105,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def write_folder(path, images):
+    """Writes `{class name: images}` as PNG files, a folder per class."""
+    for name, of_class in images.items():
+        (path / name).mkdir(parents=True)
+        for index, image in enumerate(of_class):
+            file = path / name / f"{index}.png"
+            keras.utils.save_img(file, image, "channels_last", scale=False)

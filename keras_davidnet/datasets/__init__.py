@@ -1,4 +1,4 @@
-"""CIFAR-10 as arrays, and arrays as batches."""
+"""Images as arrays, and arrays as batches."""
 
 from keras_davidnet.datasets.batches import (
     Batches as Batches,
@@ -11,3 +11,4 @@ from keras_davidnet.datasets.cifar import (
     load_cifar10 as load_cifar10,
 )
 from keras_davidnet.datasets.epoch_plan import EpochPlan as EpochPlan
+from keras_davidnet.datasets.folder import load_folder as load_folder

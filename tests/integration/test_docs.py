@@ -19,6 +19,7 @@ import textwrap
 import keras
 import numpy as np
 import pytest
+from helpers import write_folder
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the docs are run on one backend", allow_module_level=True)
@@ -140,7 +141,7 @@ def short(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def namespace(short, monkeypatch, rng):
+def namespace(short, monkeypatch, tmp_path, rng):
     """What the blocks may use as given: names, arrays, a net."""
 
     def draw(n):
@@ -152,6 +153,9 @@ def namespace(short, monkeypatch, rng):
     # 20 steps of two epochs, which the range test needs at least.
     train, test = draw(10 * BATCH), draw(BATCH)
     monkeypatch.setattr(datasets, "load_cifar10", lambda *_: (train, test))
+    for part in ("train", "test"):
+        classes = {"rose": draw(BATCH)[0], "tulip": draw(BATCH)[0]}
+        write_folder(tmp_path / "flowers" / part, classes)
     model = keras_davidnet.DavidNet()
     model.compile()
     stock_model = keras.Sequential(
