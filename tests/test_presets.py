@@ -117,3 +117,25 @@ def test_a_backbone(rng):
 def test_weights_that_do_not_fit():
     with pytest.raises(ValueError):
         Airbench.from_preset("airbench94_muon_cifar10", widths=(64, 256, 512))
+
+
+def test_a_folder(tmp_path, rng):
+    net = DavidNet(3, width=2, views="mirror")
+    net.compile()
+    images = rng.integers(0, 256, (4, 32, 32, 3), "uint8")
+    net.fit(images, rng.integers(0, 3, 4), verbose=0)
+    folder = tmp_path / "net"
+    net.save_to_preset(folder)
+    expected = net.predict(images, verbose=0)
+    for load in (DavidNet.from_preset, recipes.load, keras.saving.load_model):
+        loaded = load(folder)
+        assert type(loaded) is DavidNet and not loaded.compiled
+        np.testing.assert_array_equal(
+            loaded.predict(images, verbose=0), expected
+        )
+    same_weights(
+        DavidNet.from_preset(folder, num_classes=5).body[-1], net.body[-1]
+    )
+    assert "A `DavidNet`" in (folder / "README.md").read_text()
+    with pytest.raises(ValueError, match="new or empty. Received"):
+        net.save_to_preset(folder)

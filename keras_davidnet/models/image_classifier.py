@@ -3,6 +3,7 @@
 import functools
 import inspect
 import math
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from os import PathLike
@@ -688,11 +689,13 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         self.build_optimizer()
 
     @classmethod
-    def from_preset(cls, preset: str, /, **changes: Any) -> "ImageClassifier":
+    def from_preset(
+        cls, preset: str | PathLike, /, **changes: Any
+    ) -> "ImageClassifier":
         """A trained net, or a net of other arguments with its weights.
 
         Args:
-            preset: One of `presets.list()`.
+            preset: As for `presets.load`: a name or a folder.
             **changes: Arguments of the net to change.  With another
                 `num_classes` the head is new, and the classes have no names
                 unless `class_names` is given; with `include_top=False` there
@@ -734,6 +737,29 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             net.linear.set_weights(trained.linear.get_weights())
         return net
 
+    def save_to_preset(self, folder: str | PathLike) -> None:
+        """Writes the net's config, its weights and a model card to a folder.
+
+        `from_preset(folder)` reads it, as does `keras.saving.load_model`.  The
+        card is `README.md`, in the form of Hugging Face's: add to it what the
+        net was trained on and how good it is.
+
+        Args:
+            folder: Where to; it must not exist, or be empty.
+
+        Raises:
+            ValueError: If the folder holds something.
+        """
+        if os.path.exists(folder) and os.listdir(folder):
+            raise ValueError(
+                "`folder` must be new or empty. "
+                f"Received: folder={str(folder)!r}"
+            )
+        # Without the optimizer.
+        keras.saving.save_model(self._copy(), folder, zipped=False)
+        with open(os.path.join(folder, "README.md"), "w") as card:
+            card.write(presets.model_card(self))
+
     def export(
         self,
         filepath: str | PathLike,
@@ -764,12 +790,16 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         # 16 bits change the logits, and Keras's ONNX export wants float32.
         net = self
         if self.compute_dtype != "float32":
-            changes = {"dtype": "float32", "augmentation": None}
-            net = self.from_config({**self.get_config(), **changes})
-            net.set_weights(self.get_weights())
+            net = self._copy(dtype="float32", augmentation=None)
         super(ImageClassifier, net).export(
             filepath, format, verbose, input_signature, **kwargs
         )
+
+    def _copy(self, **changes):
+        """The net with changed arguments, not compiled."""
+        net = self.from_config({**self.get_config(), **changes})
+        net.set_weights(self.get_weights())
+        return net
 
 
 def _stream(data):

@@ -2,7 +2,9 @@
 
 import builtins
 import json
+import os
 import pathlib
+from os import PathLike
 
 import keras
 
@@ -27,26 +29,28 @@ def info(name: str) -> dict:
     """
     if name not in list():
         raise ValueError(
-            f"`name` must be a trained net, one of {list()}. "
+            f"`name` must be a trained net, one of {list()}, or a folder. "
             f"Received: name={name!r}"
         )
     return json.loads((_FOLDER / f"{name}.json").read_text())
 
 
-def load(name: str) -> keras.Model:
-    """A trained net of this package, ready to predict.
+def load(preset: str | PathLike) -> keras.Model:
+    """A trained net, ready to predict.
 
-    It takes raw images in 0..255, averages the views of its recipe, and
-    returns logits.
+    The package's own nets take raw images in 0..255, average the views of
+    their recipe, and return logits.
 
     Args:
-        name: One of `list()`.
+        preset: One of `list()`; or a folder that `save_to_preset` wrote; or
+            what else `keras.saving.load_model` reads, such as
+            `"hf://user/model"`, the same folder at Hugging Face.
 
     Returns:
         The net in float32, not compiled.
 
     Raises:
-        ValueError: If there is no net of that name.
+        ValueError: If there is no such net.
 
     Example:
 
@@ -55,15 +59,49 @@ def load(name: str) -> keras.Model:
     classes = model.predict(x_test).argmax(1)
     ```
     """
-    # The files of the first presets have no names of the classes.
-    class_names = info(name).get("class_names")
-    model = keras.saving.load_model(_FOLDER / f"{name}.keras", compile=False)
-    if model.dtype_policy.name != "float32":
-        # The larger nets are stored in float16.
-        stored = model
-        config = {**stored.get_config(), "dtype": "float32"}
-        model = type(stored).from_config(config)
-        model.set_weights(stored.get_weights())
-    if class_names:
-        model.class_names = tuple(class_names)
-    return model
+    if os.path.isdir(preset) or str(preset).startswith("hf://"):
+        return keras.saving.load_model(preset, compile=False)
+    class_names = info(preset)["class_names"]
+    stored = keras.saving.load_model(_FOLDER / f"{preset}.keras", compile=False)
+    # The larger nets are stored in float16, the first without class names.
+    changes = {"dtype": "float32", "class_names": class_names}
+    net = type(stored).from_config({**stored.get_config(), **changes})
+    net.set_weights(stored.get_weights())
+    return net
+
+
+CARD = """\
+---
+library_name: keras
+pipeline_tag: image-classification
+tags: [keras_davidnet]
+---
+
+# {net.name}
+
+A `{kind}` of the Python package keras_davidnet, {weights:,} weights. It takes
+raw images of height, width and channels {net.image_shape}, in 0..255, and
+returns {outputs}.
+
+```python
+import keras
+import keras_davidnet
+
+model = keras.saving.load_model("FOLDER")
+```
+"""
+
+
+def model_card(net: keras.Model) -> str:
+    """What `save_to_preset` says of a net, in Markdown."""
+    outputs = f"the logits of {net.num_classes} classes"
+    if net.class_names:
+        outputs += ": " + ", ".join(net.class_names)
+    if not net.include_top:
+        outputs = "its feature map"
+    return CARD.format(
+        net=net,
+        kind=type(net).__name__,
+        weights=net.count_params(),
+        outputs=outputs,
+    )
