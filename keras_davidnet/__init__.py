@@ -33,6 +33,7 @@ from keras_davidnet.models import (
     Airbench as Airbench,
     DavidNet as DavidNet,
     ImageClassifier as ImageClassifier,
+    NavierStoked as NavierStoked,
     WhitenedDavidNet as WhitenedDavidNet,
 )
 from keras_davidnet.optimizers import (

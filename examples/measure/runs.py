@@ -1,7 +1,10 @@
-"""Trains a recipe on CIFAR-10 under several seeds: how good is it, how surely?
+"""Trains a recipe on CIFAR under several seeds: how good is it, how surely?
 
     python examples/measure/runs.py airbench94_muon --seeds 0-7 --gate 0.94
     python examples/measure/runs.py davidnet --set epochs=10 --output runs/short
+    python examples/measure/runs.py cifar100_75 --seeds 0-4 --data cifar100.npz
+
+A recipe of 100 classes is trained on CIFAR-100, any other on CIFAR-10.
 
 Prints each seed's accuracy, their mean, standard deviation and range, the
 mean's 95% interval, and the p-value against the gate, both by Student's t.  The
@@ -70,7 +73,7 @@ def parse_arguments():
     )
     parser.add_argument("recipe", choices=recipes.names())
     parser.add_argument(
-        "--data", help="path of CIFAR-10; without it, it is downloaded"
+        "--data", help="path of the images; without it, they are downloaded"
     )
     parser.add_argument("--seeds", type=seeds, default="0-7")
     parser.add_argument(
@@ -200,7 +203,9 @@ def main():
         "version": keras_davidnet.__version__,
     }
     check_settings(args.output / "settings.json", settings)
-    train, test = datasets.load_cifar10(args.data)
+    hundred = recipe.net_arguments.get("num_classes") == 100
+    load = datasets.load_cifar100 if hundred else datasets.load_cifar10
+    train, test = load(args.data)
     results = []
     for seed in args.seeds:
         path = args.output / f"seed-{seed}.json"

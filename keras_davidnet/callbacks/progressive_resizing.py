@@ -5,7 +5,8 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import check_count
+from keras_davidnet._checks import check_count, check_number
+from keras_davidnet.schedules import total_steps
 
 
 class ProgressiveResizing(keras.callbacks.Callback):
@@ -18,12 +19,16 @@ class ProgressiveResizing(keras.callbacks.Callback):
     Args:
         sizes: Mapping of epochs, counted from 0, to the size in pixels that
             begins there: `(height, width)`, or one integer for square images.
-            Epochs before the first of these see the images as they are.
+            At 1.25 it begins after a quarter of the second epoch.  Before the
+            first of these the net sees the images as they are.
 
     Raises:
         ValueError: If an epoch is negative or a size is not
-            positive; when `fit` begins, if the net needs larger images; at the
-            first step, if the images are not square and the size is.
+            positive; when `fit` begins, if the net needs larger images, if a
+            size begins within an epoch and the number of steps in one is not
+            known, or if it begins within the `steps_per_execution` steps that
+            run at once; at the first step, if the images are not square and
+            the size is.
         TypeError: If `sizes` is not a mapping; when `fit` begins, if the model
             is not an `ImageClassifier`.
 
@@ -39,7 +44,7 @@ class ProgressiveResizing(keras.callbacks.Callback):
           for DAWNBench.
     """
 
-    def __init__(self, sizes: Mapping[int, int | tuple[int, int]]):
+    def __init__(self, sizes: Mapping[float, int | tuple[int, int]]):
         super().__init__()
         if not isinstance(sizes, Mapping):
             raise TypeError(
@@ -47,7 +52,7 @@ class ProgressiveResizing(keras.callbacks.Callback):
                 f"Received: sizes={sizes!r}"
             )
         self.sizes = {
-            check_count("epoch", epoch, 0): _check_size(size)
+            check_number("epoch", epoch, ge=0): _check_size(size)
             for epoch, size in sizes.items()
         }
 
@@ -61,16 +66,47 @@ class ProgressiveResizing(keras.callbacks.Callback):
         for size in self.sizes.values():
             _check_size(size, model.min_size)
 
+    def on_train_begin(self, logs=None):
+        steps, at_once = self.params["steps"], self.model.steps_per_execution
+        for epoch in self.sizes:
+            if epoch.is_integer():
+                continue
+            if steps is None:
+                raise ValueError(
+                    "A size that begins within an epoch needs the length of "
+                    "one: give fit() `steps_per_epoch`. "
+                    f"Received: sizes={self.sizes}, steps_per_epoch=None"
+                )
+            if total_steps(epoch, steps) % steps % at_once:
+                raise ValueError(
+                    f"A size begins at step {total_steps(epoch, steps)}, which "
+                    "must be a multiple of the steps that run at once. "
+                    f"Received: sizes={self.sizes}, "
+                    f"steps_per_execution={at_once}"
+                )
+
     def on_epoch_begin(self, epoch, logs=None):
         past = [first for first in self.sizes if first <= epoch]
         self.model.training_size = self.sizes[max(past)] if past else None
+        self._later = {
+            total_steps(first - epoch, self.params["steps"]): size
+            for first, size in sorted(self.sizes.items())
+            if epoch < first < epoch + 1
+        }
+
+    def on_train_batch_begin(self, batch, logs=None):
+        # On JAX the mere look at `self.model` brings the weights back into it.
+        if batch in self._later:
+            self.model.training_size = self._later[batch]
 
     def on_train_end(self, logs=None):
         self.restore()
 
     def restore(self):
         """Trains on the images as they are again."""
-        self.model.training_size = None
+        # `fit` may fail before it gives its model to the callbacks.
+        if self.model is not None:
+            self.model.training_size = None
 
 
 def _check_size(size, least=1):

@@ -1,4 +1,4 @@
-"""Loads CIFAR-10 by download or from a local file."""
+"""Loads CIFAR-10 and CIFAR-100 by download or from a local file."""
 
 import dataclasses
 import hashlib
@@ -16,6 +16,50 @@ import numpy as np
 # blue), scaled to [0, 1].
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2470, 0.2435, 0.2616)
+CIFAR100_MEAN = (0.5071, 0.4865, 0.4409)
+CIFAR100_STD = (0.2673, 0.2564, 0.2762)
+
+# Names of the classes, in the order of the labels.
+CIFAR10_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+# Each superclass with its five classes, as on
+# https://www.cs.toronto.edu/~kriz/cifar.html
+_SUPERCLASSES = {
+    "aquatic_mammals": "beaver dolphin otter seal whale",
+    "fish": "aquarium_fish flatfish ray shark trout",
+    "flowers": "orchid poppy rose sunflower tulip",
+    "food_containers": "bottle bowl can cup plate",
+    "fruit_and_vegetables": "apple mushroom orange pear sweet_pepper",
+    "household_electrical_devices": "clock keyboard lamp telephone television",
+    "household_furniture": "bed chair couch table wardrobe",
+    "insects": "bee beetle butterfly caterpillar cockroach",
+    "large_carnivores": "bear leopard lion tiger wolf",
+    "large_man-made_outdoor_things": "bridge castle house road skyscraper",
+    "large_natural_outdoor_scenes": "cloud forest mountain plain sea",
+    "large_omnivores_and_herbivores": (
+        "camel cattle chimpanzee elephant kangaroo"
+    ),
+    "medium_mammals": "fox porcupine possum raccoon skunk",
+    "non-insect_invertebrates": "crab lobster snail spider worm",
+    "people": "baby boy girl man woman",
+    "reptiles": "crocodile dinosaur lizard snake turtle",
+    "small_mammals": "hamster mouse rabbit shrew squirrel",
+    "trees": "maple_tree oak_tree palm_tree pine_tree willow_tree",
+    "vehicles_1": "bicycle bus motorcycle pickup_truck train",
+    "vehicles_2": "lawn_mower rocket streetcar tank tractor",
+}
+CIFAR100_COARSE_CLASSES = tuple(_SUPERCLASSES)
+CIFAR100_CLASSES = tuple(sorted(" ".join(_SUPERCLASSES.values()).split()))
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -47,6 +91,17 @@ _CIFAR10 = _Dataset(
     b"labels",
     num_classes=10,
 )
+_CIFAR100 = _Dataset(
+    "CIFAR-100",
+    keras.datasets.cifar100,
+    "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
+    # As in keras.datasets.cifar100.
+    "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
+    ("cifar-100-python/train",),
+    "cifar-100-python/test",
+    b"fine_labels",
+    num_classes=100,
+)
 
 
 def load_cifar10(
@@ -77,6 +132,54 @@ def load_cifar10(
     ```
     """
     return _load(_CIFAR10, path)
+
+
+def load_cifar100(
+    path: str | os.PathLike | None = None, label_mode: str = "fine"
+) -> tuple[Arrays, Arrays]:
+    """Loads CIFAR-100: 50,000 training and 10,000 test images.
+
+    Args:
+        path: None to download it through `keras.datasets.cifar100`, or to take
+            it from Keras's cache. Else the official archive
+            `cifar-100-python.tar.gz`, which is read if its SHA-256 is right,
+            or an `.npz` file with the arrays `x_train`, `y_train`, `x_test`
+            and `y_test`, the labels fine ones. No code in a file is executed.
+        label_mode: `"fine"` for the 100 classes, `datasets.CIFAR100_CLASSES`;
+            `"coarse"` for their 20 superclasses,
+            `datasets.CIFAR100_COARSE_CLASSES`.
+
+    Returns:
+        `(x_train, y_train), (x_test, y_test)`: images of shape `(n, 32, 32,
+        3)` and labels of shape `(n,)` in 0..99 or 0..19, all uint8.
+
+    Raises:
+        ConnectionError: If `path` is None and the download fails.
+        FileNotFoundError: If there is no file at `path`.
+        ValueError: If the file is not one of these, or damaged, or its labels
+            are coarse; or if `label_mode` is none of the two.
+
+    Example:
+
+    ```python
+    (x_train, y_train), (x_test, y_test) = load_cifar100("cifar100.npz")
+    ```
+    """
+    if label_mode not in ("fine", "coarse"):
+        raise ValueError(
+            '`label_mode` must be "fine" or "coarse". '
+            f"Received: label_mode={label_mode!r}"
+        )
+    train, test = _load(_CIFAR100, path)
+    if label_mode == "fine":
+        return train, test
+    superclass = {
+        name: index
+        for index, names in enumerate(_SUPERCLASSES.values())
+        for name in names.split()
+    }
+    coarse = np.array([superclass[name] for name in CIFAR100_CLASSES], "uint8")
+    return (train[0], coarse[train[1]]), (test[0], coarse[test[1]])
 
 
 def _load(dataset, path):
@@ -127,10 +230,12 @@ def _read_npz(dataset, path):
                     f"{name} must be of shape {shape} and dtype uint8, and is "
                     f"of shape {array.shape} and dtype {array.dtype}"
                 )
-        if labels.max() >= dataset.num_classes:
+        # Another data set has other labels; so have superclasses.
+        if labels.max() != dataset.num_classes - 1:
             raise ValueError(
-                f"y_{part} must hold labels in 0..{dataset.num_classes - 1}, "
-                f"and one is {labels.max()}"
+                f"y_{part} must hold the labels 0..{dataset.num_classes - 1} "
+                f"of {dataset.num_classes} classes, and the largest is "
+                f"{labels.max()}"
             )
         return images, labels
 

@@ -1,6 +1,6 @@
 """The convolution group of airbench's nets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -26,12 +26,12 @@ from keras_davidnet.layers.fast_layers import (
 class ConvGroup(CompositeLayer, keras.layers.Layer):
     """Two or three convolutions, the first one pooled, as in airbench.
 
-    With 3x3 convolutions of `filters` filters without bias, and batch
-    normalizations `bn` without scale:
+    With convolutions without bias, and batch normalizations `bn`:
 
     - `h = act(bn1(max_pool(conv1(x))))`
     - `residual=False`: `act(bn2(conv2(h)))`
     - `residual=True`: `act(bn3(conv3(act(bn2(conv2(h))))) + h)`
+    - `activate_sum=False` as well: `act(bn3(conv3(act(bn2(conv2(h)))))) + h`
 
     Args:
         filters: Number of output channels.
@@ -42,6 +42,12 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
         kernel_initializer: As for `ResBlock`.
         momentum: As for `ConvBN`; PyTorch writes 0.4 for this 0.6.
         epsilon: Added to the variance.
+        kernel_sizes: Height and width of each convolution's kernel, in pixels;
+            the third counts with `residual` only.
+        inner_filters: Number of channels between the second and the third
+            convolution, with `residual`; by default `filters`.
+        scale: Whether the batch normalizations have a scale.
+        activate_sum: Whether the last activation comes after the sum.
         **kwargs: `name`, `dtype` and `trainable`, as of any Keras layer.
 
     Input shape:
@@ -75,6 +81,10 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
         kernel_initializer: str | Callable = Dirac,
         momentum: float = 0.6,
         epsilon: float = 1e-12,
+        kernel_sizes: Sequence[int] = (3, 3, 3),
+        inner_filters: int | None = None,
+        scale: bool = False,
+        activate_sum: bool = True,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -83,6 +93,20 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.momentum = check_number("momentum", momentum, ge=0, le=1)
         self.epsilon = check_number("epsilon", epsilon, ge=0)
+        kernel_sizes = to_python(kernel_sizes)
+        if not isinstance(kernel_sizes, list | tuple) or len(kernel_sizes) != 3:
+            raise ValueError(
+                "`kernel_sizes` must be three integers. "
+                f"Received: kernel_sizes={kernel_sizes!r}"
+            )
+        self.kernel_sizes = tuple(
+            check_count("kernel_sizes", size) for size in kernel_sizes
+        )
+        self.inner_filters = inner_filters and check_count(
+            "inner_filters", inner_filters
+        )
+        self.scale = to_python(scale)
+        self.activate_sum = to_python(activate_sum)
         common = {"trainable": self.trainable, "dtype": self.dtype_policy}
         self.pool = FastMaxPooling2D(
             2, data_format="channels_last", name="pool", **common
@@ -92,10 +116,10 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
             for index in range(3 if residual else 2)
         ]
 
-        def conv_and_norm(number):
+        def conv_and_norm(number, filters):
             conv = FastConv2D(
-                self.filters,
-                3,
+                filters,
+                self.kernel_sizes[number - 1],
                 padding="same",
                 use_bias=False,
                 data_format="channels_last",
@@ -108,25 +132,31 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
             return conv, FastBatchNormalization(
                 momentum=self.momentum,
                 epsilon=self.epsilon,
-                scale=False,
+                scale=self.scale,
                 name=f"bn{number}",
                 **common,
             )
 
-        self.conv1, self.bn1 = conv_and_norm(1)
-        self.conv2, self.bn2 = conv_and_norm(2)
+        inner = self.filters
+        if self.residual and self.inner_filters:
+            inner = self.inner_filters
+        self.conv1, self.bn1 = conv_and_norm(1, self.filters)
+        self.conv2, self.bn2 = conv_and_norm(2, inner)
         if self.residual:
-            self.conv3, self.bn3 = conv_and_norm(3)
+            self.conv3, self.bn3 = conv_and_norm(3, self.filters)
 
     def build(self, input_shape):
         self.conv1.build(input_shape)
         shape = self.compute_output_shape(input_shape)
-        for layer in (self.bn1, self.conv2, self.bn2):
-            layer.build(shape)
+        inner_shape = (*shape[:-1], self.conv2.filters)
+        self.bn1.build(shape)
+        self.conv2.build(shape)
+        self.bn2.build(inner_shape)
         if self.residual:
-            self.conv3.build(shape)
+            self.conv3.build(inner_shape)
             self.bn3.build(shape)
-        for activation in self.activations:
+        shapes = shape, inner_shape, shape
+        for activation, shape in zip(self.activations, shapes, strict=False):
             build_any(activation, shape)
 
     @property
@@ -141,7 +171,10 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
         x = self._activate(1, x, training)
         if self.residual:
             x = self.bn3(self.conv3(x), training=training)
-            x = self._activate(2, x + h, training)
+            if self.activate_sum:
+                x = self._activate(2, x + h, training)
+            else:
+                x = self._activate(2, x, training) + h
         return x
 
     def _activate(self, index, x, training):
@@ -167,4 +200,8 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
             ),
             "momentum": self.momentum,
             "epsilon": self.epsilon,
+            "kernel_sizes": self.kernel_sizes,
+            "inner_filters": self.inner_filters,
+            "scale": self.scale,
+            "activate_sum": self.activate_sum,
         }

@@ -30,6 +30,8 @@ class WhiteningConv2D(keras.layers.Layer):
         negatives: Whether to have the negatives.
         use_bias: Whether to have a bias.
         bias_initializer: Name, instance or class of the bias's initializer.
+        centered: Whether `adapt` subtracts the patches' mean: the matrix is
+            then their covariance.
         **kwargs: `name`, `dtype` and `trainable`, as of any Keras layer.
 
     Input shape:
@@ -71,6 +73,7 @@ class WhiteningConv2D(keras.layers.Layer):
         negatives: bool = True,
         use_bias: bool = True,
         bias_initializer: str | Callable = "zeros",
+        centered: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -85,6 +88,7 @@ class WhiteningConv2D(keras.layers.Layer):
         self.negatives = to_python(negatives)
         self.use_bias = to_python(use_bias)
         self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.centered = to_python(centered)
         self._known_adapted = False
 
     def build(self, input_shape):
@@ -153,7 +157,7 @@ class WhiteningConv2D(keras.layers.Layer):
                 "`images` must not be constant: there is nothing to whiten. "
                 f"Received: {describe('images', images)}"
             )
-        moments = np.zeros((length, length))
+        moments, mean = np.zeros((length, length)), np.zeros(length)
         # A part at a time: the patches take four times the images' memory.
         for part in np.array_split(images, -(-n // 500)):
             windows = np.lib.stride_tricks.sliding_window_view(
@@ -162,6 +166,9 @@ class WhiteningConv2D(keras.layers.Layer):
             vectors = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, length)
             vectors = vectors.astype("float64")
             moments += vectors.T @ vectors / patches
+            mean += vectors.sum(axis=0) / patches
+        if self.centered:
+            moments -= np.outer(mean, mean)
         values, vectors = np.linalg.eigh(moments)
         filters = vectors / np.sqrt(values.clip(min=0) + self.epsilon)
         # Where no patch varies, as with grey images of three channels, the
@@ -220,4 +227,5 @@ class WhiteningConv2D(keras.layers.Layer):
             "bias_initializer": keras.initializers.serialize(
                 self.bias_initializer
             ),
+            "centered": self.centered,
         }

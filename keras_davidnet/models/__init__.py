@@ -8,3 +8,4 @@ from keras_davidnet.models.davidnet import DavidNet as DavidNet
 from keras_davidnet.models.image_classifier import (
     ImageClassifier as ImageClassifier,
 )
+from keras_davidnet.models.navier_stoked import NavierStoked as NavierStoked

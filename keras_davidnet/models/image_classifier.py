@@ -72,8 +72,8 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     """Normalization, augmentation, a body, a head, views: the common shell.
 
     Raw images are normalized, augmented when training, passed through the
-    layers of `body`, pooled by their global maximum and mapped to logits by a
-    linear layer without bias.  Inference averages the outputs over `views`.
+    layers of `body`, pooled by `pooling` and mapped to logits by a linear layer
+    without bias.  Inference averages the outputs over `views`.
 
     A subclass sets `min_size` and `default_optimizer`, and its constructor
     sets `self.body`, a list of layers.  The head, `pool` and `linear`, is made
@@ -120,6 +120,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     min_size = 1  # height and width of the images
     batch_multiple = 1  # of the batch size when training
     num_adapt_images = 5000
+    pooling: type[keras.layers.Layer] = keras.layers.GlobalMaxPooling2D
 
     body: Sequence[keras.layers.Layer]
     default_optimizer: Callable[..., keras.optimizers.Optimizer]
@@ -220,7 +221,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
                 f"another name. Received: a {type(self).__name__} with these "
                 "attributes"
             )
-        self.pool = keras.layers.GlobalMaxPooling2D(
+        self.pool = self.pooling(
             data_format="channels_last", dtype=self.dtype_policy, name="pool"
         )
         self.linear = keras.layers.Dense(

@@ -18,6 +18,9 @@ from keras_davidnet.optimizers.grouped import (
     GroupedOptimizer as GroupedOptimizer,
 )
 from keras_davidnet.optimizers.muon import Muon as Muon
+from keras_davidnet.optimizers.navier_stoked import (
+    navier_stoked_optimizer as navier_stoked_optimizer,
+)
 from keras_davidnet.optimizers.sgd import (
     CoupledSGD as CoupledSGD,
     PyTorchSGD as PyTorchSGD,

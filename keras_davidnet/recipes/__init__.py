@@ -16,6 +16,7 @@ from keras_davidnet.recipes.airbench import (
     CPU94,
 )
 from keras_davidnet.recipes.bag_of_tricks import BAG_OF_TRICKS
+from keras_davidnet.recipes.cifar100 import CIFAR100_75
 from keras_davidnet.recipes.davidnet import DAVIDNET, DAVIDNET_TF
 from keras_davidnet.recipes.recipe import Recipe as Recipe, Result as Result
 
@@ -30,6 +31,7 @@ _RECIPES = {
         AIRBENCH94,
         AIRBENCH95,
         AIRBENCH96,
+        CIFAR100_75,
     )
 }
 

@@ -59,7 +59,7 @@ class Recipe:
             `datasets.EpochPlan`.
         image_sizes: Height and width of the training images, by the part of
             the run after which they begin: `{0: 24, 0.75: 32}` are 24 pixels in
-            three quarters of the epochs.  None for the images as they are.
+            three quarters of the steps.  None for the images as they are.
         published: The result that its source reports.
         measured: The results that this package measured.
 
@@ -160,11 +160,10 @@ class Recipe:
                 "which the net is used: recipe.replace(image_sizes=...). "
                 f"Received: image_sizes={self.image_sizes}, images of {shape}"
             )
-        # Rounded down to whole epochs; if two sizes share an epoch, the later
-        # one wins.
         sizes = {
-            int(round(begin * self.epochs, 6)): size
-            for begin, size in sorted(self.image_sizes.items())
+            # A third of nine epochs are whole ones.
+            round(begin * self.epochs, 6): size
+            for begin, size in self.image_sizes.items()
         }
         return [ProgressiveResizing(sizes)]
 

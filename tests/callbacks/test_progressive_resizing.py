@@ -110,6 +110,45 @@ def test_trains_as_on_images_scaled_before(data):
         np.testing.assert_allclose(weight, expected, rtol=1e-3, atol=1e-5)
 
 
+def test_sizes_begin_within_an_epoch(data):
+    """As in `fit`s of the parts of the epochs, step by step."""
+    x, y = data
+    options = {"batch_size": 2, "shuffle": False, "verbose": 0}
+    one, other = make(), make()
+    # At steps 1, 3 and 6 of 4 an epoch.
+    sizes = ProgressiveResizing({1.5: 16, 0.25: 9, 0.7: 12})
+    one.fit(x, y, epochs=2, callbacks=[sizes], **options)
+    for step, size in enumerate((16, 9, 9, 12, 12, 12, 16, 16)):
+        rows = slice(2 * step % 8, 2 * step % 8 + 2)
+        images = x[rows] if size == 16 else scaled_square(x[rows], size)
+        other.fit(images, y[rows], **options)
+    for weight, expected in zip(
+        one.get_weights(), other.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(weight, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_size_within_an_epoch_of_unknown_length(data):
+    def batches():
+        yield data
+
+    sizes = ProgressiveResizing({0.5: 9})
+    with pytest.raises(ValueError, match="steps_per_epoch.*Received"):
+        make().fit(batches(), shuffle=False, callbacks=[sizes], verbose=0)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch",
+    reason="Keras takes one step at once there",
+)
+def test_a_size_within_steps_that_run_at_once(data):
+    model = make()
+    model.compile(steps_per_execution=2, jit_compile=XLA)
+    with pytest.raises(ValueError, match="step 1, .*steps_per_execution=2"):
+        sizes = ProgressiveResizing({0.25: 9})
+        model.fit(*data, batch_size=2, callbacks=[sizes], verbose=0)
+
+
 @pytest.mark.slow
 def test_the_next_fit_sees_images_as_they_are(data):
     class Stop(keras.callbacks.Callback):

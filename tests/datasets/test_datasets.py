@@ -139,7 +139,7 @@ def test_wrong_npz_is_refused_by_name(arrays, tmp_path):
     assert "dtype float32" in refused(
         y_train=arrays["y_train"].astype("float32")
     )
-    assert "labels in 0..9" in refused(y_test=arrays["y_test"] + np.uint8(1))
+    assert "labels 0..9" in refused(y_test=arrays["y_test"] + np.uint8(1))
 
 
 def test_damaged_npz(arrays, tmp_path):

@@ -50,7 +50,7 @@ def test_defaults_are_the_published_numbers():
 
 
 @pytest.mark.parametrize(
-    "epochs, sizes", [(4, [9, 12, 12, 16]), (2, [12, 16]), (1, [16])]
+    "epochs, sizes", [(4, [9, 9, 12, 16]), (2, [9, 12]), (1.5, [9, 12])]
 )
 @pytest.mark.slow
 def test_image_sizes_follow_the_length(rng, epochs, sizes):
