@@ -68,6 +68,8 @@ class NavierStoked(ImageClassifier):
     ```
 
     References:
+        - [CIFAR-100-speedrun](
+          https://github.com/AIDDA-Institute/CIFAR-100-speedrun), the contest.
         - [Jordan, 2024](https://arxiv.org/abs/2404.00498), for airbench.
     """
 

@@ -2,9 +2,9 @@
 
 from keras_davidnet.models import NavierStoked
 from keras_davidnet.optimizers import navier_stoked_optimizer
-from keras_davidnet.recipes.recipe import Recipe
+from keras_davidnet.recipes.recipe import Recipe, Result
 
-# One view, as the contest's gate of 75% counts.
+# Without views, which its contest does not allow.
 CIFAR100_75 = Recipe(
     "cifar100_75",
     NavierStoked,
@@ -14,4 +14,13 @@ CIFAR100_75 = Recipe(
     net_arguments={"num_classes": 100, "dtype": "mixed_bfloat16"},
     alternating_flip=True,
     image_sizes={0: 20, 0.15: 24, 0.5: 32},
+    published=Result(
+        accuracy=0.7519,
+        runs=40,
+        std=0.0026,
+        seconds=3.5,
+        hardware="one A100",
+        source="https://github.com/AIDDA-Institute/CIFAR-100-speedrun",
+        dataset="CIFAR-100",
+    ),
 )
