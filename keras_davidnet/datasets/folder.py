@@ -1,5 +1,6 @@
 """Loads images of one's own: a folder per class."""
 
+import importlib.util
 import os
 import pathlib
 import warnings
@@ -9,11 +10,6 @@ import keras
 import numpy as np
 
 from keras_davidnet._checks import check_count
-
-try:
-    import PIL.Image
-except ImportError:
-    PIL = None
 
 # Keras's, and others that Pillow reads.
 _SUFFIXES = (
@@ -81,7 +77,7 @@ def load_folder(
     )
     ```
     """
-    if PIL is None:
+    if importlib.util.find_spec("PIL") is None:
         raise ImportError(
             "`load_folder` reads images by Pillow, which is not installed: "
             "pip install pillow"
@@ -203,6 +199,8 @@ def _image_files(folder):
 
 def _color_mode(file):
     """Keras's word for the pixels of a file, of which it reads the header."""
+    import PIL.Image
+
     with PIL.Image.open(file) as image:
         mode = image.mode
     # Pillow and Keras would cut off more than 8 bits, not scale them.

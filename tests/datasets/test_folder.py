@@ -1,11 +1,13 @@
 """A folder of images per class, as arrays."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
 from helpers import write_folder
 
-from keras_davidnet.datasets import folder, load_folder
+from keras_davidnet.datasets import load_folder
 
 PIL = pytest.importorskip("PIL.Image")
 
@@ -156,7 +158,7 @@ def test_bad_arguments(rng, tmp_path, arguments, message):
 
 
 def test_without_pillow(monkeypatch, tmp_path):
-    monkeypatch.setattr(folder, "PIL", None)
+    monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ImportError, match="Pillow.*pip install pillow"):
         load(tmp_path)
 
