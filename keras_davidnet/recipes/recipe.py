@@ -12,6 +12,7 @@ from keras_davidnet._checks import check_number
 from keras_davidnet.callbacks import ProgressiveResizing
 from keras_davidnet.datasets import Batches, make_dataset
 from keras_davidnet.models import ImageClassifier
+from keras_davidnet.recipes.for_data import changes_for_data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Recipe:
     """Net, optimizer, data and length of a run.
 
     `fit` does the whole run; `model`, `dataset`, `optimizer` and `callbacks`
-    make its parts; `replace` changes them.
+    make its parts; `replace` changes them, and `for_data` fits them to images
+    other than CIFAR-10.
 
     Args:
         name: Its name in `recipes.get`.
@@ -94,7 +96,7 @@ class Recipe:
         default_factory=dict
     )
     alternating_flip: bool = False
-    image_sizes: Mapping[float, int] | None = None
+    image_sizes: Mapping[float, int | tuple[int, int]] | None = None
     published: Result | None = None
     measured: tuple[Result, ...] = ()
 
@@ -231,6 +233,40 @@ class Recipe:
         )
         model.views = views
         return model
+
+    def for_data(self, x: np.ndarray, y: np.ndarray) -> "Recipe":
+        """The recipe for images of another number, size or kind.
+
+        Changes what depends on the data: the number of classes; the size, mean
+        and standard deviation of the images; and batch size and epochs, for
+        about as many steps as the recipe makes on CIFAR-10.  Rates follow the
+        batch size where the recipe's do.  Call it on a recipe of `recipes.get`,
+        and `replace` parts of what it returns.
+
+        Recipes mirror images at random: if mirror images of yours are of
+        another class or of none, such as digits and letters, switch that off
+        as the example does.
+
+        Args:
+            x: Raw training images, `(n, height, width, channels)`.
+            y: Their labels, `(n,)` or `(n, 1)`, from 0 on.
+
+        Raises:
+            ValueError: If these are not such images and labels, or the images
+                too small for the net, or there is one class only, or there are
+                fewer images than classes, or a channel is constant.
+
+        Example:
+
+        ```python
+        recipe = recipes.get("airbench94_muon").for_data(x_train, y_train)
+        model = recipe.fit(x_train, y_train)
+
+        # The same, without mirror images.
+        recipe = recipe.replace(alternating_flip=False, views=None)
+        ```
+        """
+        return self.replace(**changes_for_data(self, x, y))
 
     def replace(self, **changes: Any) -> "Recipe":
         """The recipe with some of its parts, or of their arguments, changed.
