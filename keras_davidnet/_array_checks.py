@@ -48,6 +48,19 @@ def check_finite(name: str, array: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
+def first_images(name: str, images, count: int | None = None) -> np.ndarray:
+    """Images of an array or of batches, with labels or not, as an array."""
+    if hasattr(images, "shape") or not hasattr(images, "__iter__"):
+        return as_array(name, images)[:count]
+    found: list[np.ndarray] = []
+    for batch in images:
+        x = batch[0] if isinstance(batch, tuple | list) else batch
+        found.extend(as_array(name, x))
+        if count is not None and len(found) >= count:
+            break
+    return np.array(found[:count])
+
+
 def check_images(name: str, images, channels: int, min_size: int) -> None:
     """Raises a ValueError unless the model takes this shape and dtype.
 

@@ -17,6 +17,7 @@ __all__ = [
     "activate",
     "batch_normalization",
     "celu",
+    "check_multiple",
     "check_strategy",
     "kernel_per_group",
     "random_int16",
@@ -70,6 +71,14 @@ def _triangles(old, new):
 def kernel_per_group() -> bool:
     # A GPU has XLA, which fuses the operations itself.
     return not tf.config.list_physical_devices("GPU")
+
+
+def check_multiple(inputs, groups, message):
+    remainder = tf.shape(inputs)[0] % groups
+    with tf.control_dependencies(
+        [tf.debugging.assert_equal(remainder, 0, message)]
+    ):
+        return tf.identity(inputs)
 
 
 def random_int16(inputs, seed):

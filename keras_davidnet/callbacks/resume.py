@@ -88,7 +88,7 @@ class Resume(keras.callbacks.Callback):
             if self._data is None:
                 self.on_data(self.dataset, None)
         self._state: dict[str, Any] = {"history": {}}
-        self._run_is_checked = False
+        self._run_is_checked = self._is_whole = False
         if not self.path.exists():
             return
         self._state, arrays = _read(self.path)
@@ -119,13 +119,16 @@ class Resume(keras.callbacks.Callback):
         logs = json.loads(json.dumps(logs or {}, default=_to_json))
         for name, value in logs.items():
             self._state["history"].setdefault(name, []).append(value)
-        self._state["epochs"] = epoch + 1
-        self._state["seed"] = self._plan and self._plan.seed
-        self._save()
+        # A part of an epoch, which `fit` may end with, is repeated.
+        self._is_whole = epoch + 1 <= self.params["epochs"]
+        if self._is_whole:
+            self._state["epochs"] = epoch + 1
+            self._state["seed"] = self._plan and self._plan.seed
+            self._save()
 
     def on_train_end(self, logs=None):
         # Callbacks before this one may have restored their best weights.
-        if self._run_is_checked and self.model.stop_training:
+        if self._is_whole and self.model.stop_training:
             self._state["stopped_of"] = self.params["epochs"]
             self._save()
         self.model._initial_epoch = None
@@ -219,12 +222,12 @@ def _describe(part):
 
 
 def _checksum(x, y):
-    """Checksum of images, labels and subset; None for other streams."""
+    """Checksum of all that a run is trained on; None for other streams."""
     parts = [x, y]
     if isinstance(x, Batches):
-        parts = [x.images, x.labels]
-        if x.plan is not None and x.plan.subset is not None:
-            parts.append(x.plan.subset)
+        subset = x.plan and x.plan.subset
+        others = [a for a in (subset, x.sample_weight) if a is not None]
+        parts = [x.images, x.labels, *others]
     if not all(hasattr(part, "shape") for part in parts):
         return None
     checksum = 0

@@ -23,6 +23,7 @@ def make_dataset(
     seed: int | None = None,
     alternating_flip: bool = False,
     subset: np.ndarray | None = None,
+    sample_weight: np.ndarray | None = None,
 ) -> "Batches":
     """Batches of raw images, as the models of this package take them.
 
@@ -42,9 +43,10 @@ def make_dataset(
         subset: Which images training shows: booleans of shape `(n,)`. The
             others are skipped, and the order of those that are left is the same
             with any subset.
+        sample_weight: Weight of each image's loss, `(n,)`.
 
     Returns:
-        `Batches` of `(images, labels)`.
+        `Batches` of `(images, labels)` or `(images, labels, sample_weight)`.
 
     Raises:
         ValueError: If the arrays do not have these shapes, if there are fewer
@@ -70,13 +72,13 @@ def make_dataset(
         plan = EpochPlan(
             len(images), batch_size, seed, alternating_flip, subset
         )
-        return Batches(images, labels, batch_size, plan)
+        return Batches(images, labels, batch_size, plan, sample_weight)
     if subset is not None:
         raise ValueError(
             "`subset` is for training; without it, pass images[subset] and "
             "labels[subset]. Received: subset=..., training=False"
         )
-    return Batches(images, labels, batch_size)
+    return Batches(images, labels, batch_size, sample_weight=sample_weight)
 
 
 class Batches(keras.utils.PyDataset):
@@ -94,6 +96,7 @@ class Batches(keras.utils.PyDataset):
         batch_size: Number of images per batch.
         plan: The `EpochPlan`. Without one, the images come in their order and
             the last batch may be smaller.
+        sample_weight: `(n,)`, or None for batches without weights.
 
     Example:
 
@@ -113,10 +116,12 @@ class Batches(keras.utils.PyDataset):
         labels: np.ndarray,
         batch_size: int,
         plan: EpochPlan | None = None,
+        sample_weight: np.ndarray | None = None,
     ):
         super().__init__()
         self.images, self.labels = images, labels
         self.batch_size, self.plan = batch_size, plan
+        self.sample_weight = sample_weight
         self.functions = ()
         self._views = images
         if plan is not None:
@@ -146,6 +151,8 @@ class Batches(keras.utils.PyDataset):
             if self.plan.alternating_flip:
                 views = rows + self.plan.n * self.plan.flipped(epoch)[rows]
         batch = self._views[views], self.labels[rows]
+        if self.sample_weight is not None:
+            batch = *batch, np.asarray(self.sample_weight)[rows]
         for function in self.functions:
             batch = function(*batch)
         return batch
@@ -154,8 +161,8 @@ class Batches(keras.utils.PyDataset):
         """These batches with `function` applied, over the same plan.
 
         Args:
-            function: Takes `images, labels` of a batch, as NumPy arrays, and
-                returns a tuple of the same.
+            function: Takes the arrays of a batch, `images, labels`, as NumPy's,
+                and returns a tuple of the same.
         """
         mapped = copy.copy(self)
         mapped.functions = (*self.functions, function)

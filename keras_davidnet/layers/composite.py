@@ -76,6 +76,11 @@ class CompositeLayer:
                 changed["dtype"] = keras.dtype_policies.serialize(
                     layer.dtype_policy
                 )
+            quantization = getattr(layer, "quantization_config", None)
+            if quantization is not None:
+                changed["quantization_config"] = (
+                    keras.saving.serialize_keras_object(quantization)
+                )
             if changed:
                 sublayers[path] = changed
         return {**config, "sublayers": sublayers} if sublayers else config
@@ -89,6 +94,11 @@ class CompositeLayer:
             changed = sublayers.get(path) or sublayers.get(old_path) or {}
             if "trainable" in changed:
                 layer.trainable = changed["trainable"]
+            if "quantization_config" in changed:
+                quantization = changed["quantization_config"]
+                layer.quantize(
+                    config=keras.saving.deserialize_keras_object(quantization)
+                )
             if "dtype" in changed:
                 policy = keras.dtype_policies.get(changed["dtype"])
                 if policy != layer.dtype_policy:

@@ -87,13 +87,16 @@ class GhostBatchNormalization(FastBatchNormalization):
             raise ValueError(
                 f"A batch in groups cannot have a mask. Received: mask={mask!r}"
             )
+        message = (
+            "The batch size in training must be a multiple of "
+            f"groups={self.groups}; drop the last batch if it is smaller. "
+            f"Received: inputs of shape {tuple(inputs.shape)}"
+        )
         batch = inputs.shape[0]
-        if batch is not None and batch % self.groups:
-            raise ValueError(
-                "The batch size in training must be a multiple of "
-                f"groups={self.groups}; drop the last batch if it is smaller. "
-                f"Received: inputs of shape {tuple(inputs.shape)}"
-            )
+        if batch is None:
+            inputs = _backend.check_multiple(inputs, self.groups, message)
+        elif batch % self.groups:
+            raise ValueError(message)
         shape = ops.shape(inputs)
         x = ops.reshape(inputs, (-1, self.groups, *shape[1:]))
         if self.takes_kernel and _backend.kernel_per_group():

@@ -7,7 +7,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_davidnet._array_checks import check_finite, describe
+from keras_davidnet._array_checks import (
+    check_finite,
+    describe,
+    first_images,
+)
 from keras_davidnet._checks import check_count, check_number, to_python
 from keras_davidnet.initializers import clone_initializer
 
@@ -124,14 +128,15 @@ class WhiteningConv2D(keras.layers.Layer):
 
         Args:
             images: `(n, height, width, channels)`, normalized like the images
-                that the layer will see; 5,000 of CIFAR-10 in the recipes.
+                that the layer will see; 5,000 of CIFAR-10 in the recipes.  Or
+                batches of them, which may have labels.
 
         Raises:
             ValueError: If the images are of another shape or dtype, not
                 finite, constant, or hold fewer patches than a patch holds
                 numbers.
         """
-        images = ops.convert_to_numpy(images)
+        images = first_images("images", images)
         channels = self.kernel.shape[2] if self.built else images.shape[-1]
         if images.ndim != 4 or images.shape[-1] != channels:
             raise ValueError(

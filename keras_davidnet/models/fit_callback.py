@@ -1,6 +1,7 @@
 """What a run of `ImageClassifier.fit` does at its epochs and steps."""
 
 import functools
+import math
 import warnings
 from typing import Any
 
@@ -8,6 +9,10 @@ import keras
 from keras import ops
 
 from keras_davidnet.datasets import EpochPlan
+from keras_davidnet.optimizers.averaging import (
+    ExponentialAverage,
+    find_average,
+)
 from keras_davidnet.optimizers.grouped import leaf_optimizers, schedule_of
 from keras_davidnet.schedules import (
     DefaultSchedule,
@@ -60,18 +65,22 @@ class FitCallback(keras.callbacks.Callback):
             logs[name] = float(ops.convert_to_numpy(rate))
 
     def _set_rates(self, epoch):
-        optimizer, steps = self.model.optimizer, self.params["steps"]
-        leaves = leaf_optimizers(optimizer)
+        steps, average = (
+            self.params["steps"],
+            find_average(self.model.optimizer),
+        )
+        leaves = leaf_optimizers(self.model.optimizer)
         # Leaves whose weights are all frozen make no steps.
         made = max(map(_steps_made, leaves))
-        # Keras may end sooner: `keras.config.set_max_epochs`.
-        epochs = min(self.epochs, self.params["epochs"])
+        epochs = self.params["epochs"]
         schedules = [schedule_of(leaf) for leaf in leaves]
         if not any(isinstance(one, DefaultSchedule) for one in schedules):
             # Once: each call of a loop of `fit` would warn.
             if steps and epoch < epochs and not self.model.warned_of_rates:
                 last_step = made + total_steps(epochs - epoch, steps)
-                self.model.warned_of_rates = _warn(schedules, last_step)
+                self.model.warned_of_rates = _warn(
+                    schedules, last_step
+                ) | _warn_of_average(average, total_steps(epochs, steps))
             return
         if steps is None:
             raise ValueError(
@@ -87,12 +96,16 @@ class FitCallback(keras.callbacks.Callback):
                 leaf.learning_rate = DefaultSchedule(
                     schedule_of(other), made - epoch * steps
                 )
-        # The rate is read when the step is traced.
+        if average is not None:
+            other = find_average(new)
+            for name in {"momentum", "ramp_steps"} & vars(other).keys():
+                setattr(average, name, getattr(other, name))
+        # All are read when the step is traced.
         self.model.make_train_function(force=True)
 
     def _check_loop(self, epoch):
         """Warns of a loop of `fit(epochs=1)`, which repeats one epoch."""
-        if self.plan is None or self.params["epochs"] - epoch != 1:
+        if self.plan is None or self.params["epochs"] - epoch > 1:
             return
         run = self.plan, epoch
         if self.model.last_single_epoch == run:
@@ -133,6 +146,8 @@ class LastEpoch(FitCallback):
     """
 
     def on_train_begin(self, logs=None):
+        # For all callbacks.  `keras.config.set_max_epochs` may have less.
+        self.params["epochs"] = min(self.epochs, self.params["epochs"])
         steps, at_once = self.params["steps"], self.model.steps_per_execution
         if steps is None:
             raise ValueError(
@@ -140,7 +155,7 @@ class LastEpoch(FitCallback):
                 f"fit() `steps_per_epoch`. Received: epochs={self.epochs}, "
                 "steps_per_epoch=None"
             )
-        self.steps = total_steps(self.epochs, steps)
+        self.steps = total_steps(self.params["epochs"], steps)
         if self.steps % steps % at_once:
             raise ValueError(
                 f"The last epoch has {self.steps % steps} steps, which must be "
@@ -176,6 +191,21 @@ def _log_names(leaves):
         name if names.count(name) == 1 else f"{name}_{index}"
         for index, name in enumerate(names)
     ]
+
+
+def _warn_of_average(average, steps):
+    """Warns if little of a run is in its average; whether it did."""
+    if not isinstance(average, ExponentialAverage):
+        return False
+    share = average.momentum ** math.ceil(steps / average.period)
+    if share > 0.1:
+        warnings.warn(
+            "When fit() ends the net has its average, and the weights that it "
+            f"began with are {share:.0%} of that after {steps} steps. Choose a "
+            "lower `momentum` for ExponentialAverage.",
+            stacklevel=2,
+        )
+    return share > 0.1
 
 
 def _warn(schedules, last_step):

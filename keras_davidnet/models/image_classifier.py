@@ -21,6 +21,7 @@ from keras_davidnet._array_checks import (
     check_labels,
     check_not_dict,
     check_raw,
+    first_images,
 )
 from keras_davidnet._checks import (
     check_class_names,
@@ -125,6 +126,9 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     body: Sequence[keras.layers.Layer]
     default_optimizer: Callable[..., keras.optimizers.Optimizer]
 
+    # Recipes set it while `fit` runs: validation sees the images once, and a
+    # file that is saved then has the views.
+    one_view = False
     warned_of_rates = False
     last_single_epoch = None
     _training_size = None
@@ -243,9 +247,10 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             if self.training_size is not None:
                 x = self._scaled(x)
             return self._forward(x, training)
+        views = None if self.one_view else self.views
         return sum(
             weight * self._forward(view, training)
-            for weight, view in weighted_views(self.views, x)
+            for weight, view in weighted_views(views, x)
         )
 
     def _scaled(self, x):
@@ -333,14 +338,21 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         Does nothing in a net whose first layer has no `adapt`.
 
         Args:
-            images: Raw training images, `(n, height, width, channels)`, of
-                which the first `num_adapt_images` are used.
+            images: Raw training images, `(n, height, width, channels)`, or
+                batches of them or of `(images, labels)`, such as a
+                `tf.data.Dataset`.  The first `num_adapt_images` are used.
 
         Raises:
             ValueError: If they are not such images, or too few, or constant.
         """
         first = self.body[0]
         if hasattr(first, "adapt"):
+            if isinstance(images, Batches):
+                shown = images.plan and images.plan.subset
+                images = (
+                    images.images if shown is None else images.images[shown]
+                )
+            images = first_images("images", images, self.num_adapt_images)
             images = self.check_arrays("images", images)
             first.adapt(self.normalization(images[: self.num_adapt_images]))
 
@@ -410,8 +422,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         validation_data=None,
         shuffle=True,
         class_weight=None,
-        sample_weight=None,
-        initial_epoch=0,
+        *,
         steps_per_epoch=None,
         **kwargs,
     ):
@@ -475,14 +486,15 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
                 validation_data=_stream(validation_data),
                 shuffle=shuffle,
                 class_weight=class_weight,
-                sample_weight=sample_weight,
-                initial_epoch=initial_epoch,
                 steps_per_epoch=steps_per_epoch,
                 **kwargs,
             )
-        except BaseException:
+        except BaseException as error:
             if self.compiled and (average := find_average(self.optimizer)):
                 average.reset()
+            # TensorFlow learns the size of a batch in the step.
+            if "multiple of" in str(error) and self.batch_multiple > 1:
+                self._refuse_batch("another size", error)
             raise
         finally:
             for callback in callbacks:
@@ -522,22 +534,22 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
 
     def build_optimizer(self) -> None:
         """Builds the optimizer, as `fit` does; layers are frozen before it."""
-        if not self.compiled or self.optimizer.built:
+        if not self.compiled:
             return
-        for optimizer in unwrap(self.optimizer):
-            if isinstance(optimizer, GroupedOptimizer):
-                frozen = self.non_trainable_weights
-                optimizer.frozen = tuple(weight.path for weight in frozen)
-        average = find_average(self.optimizer)
+        average, frozen = (
+            find_average(self.optimizer),
+            (self.non_trainable_weights),
+        )
         with _backend.variable_scope(self):
+            if not self.optimizer.built:
+                for optimizer in unwrap(self.optimizer):
+                    if isinstance(optimizer, GroupedOptimizer):
+                        optimizer.frozen = tuple(w.path for w in frozen)
+                self.optimizer.build(self.trainable_variables)
             if average is not None:
-                statistics = [
-                    weight
-                    for weight in self.non_trainable_weights
-                    if keras.backend.is_float_dtype(weight.dtype)
-                ]
-                average.build(self.trainable_variables, statistics)
-            self.optimizer.build(self.trainable_variables)
+                average.build_statistics(
+                    [w for w in frozen if keras.backend.is_float_dtype(w.dtype)]
+                )
 
     # Keras hands a step the data, and on JAX the state before them.
 
@@ -595,7 +607,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         """
         if isinstance(x, Batches):
             # A function may change the arrays: check a batch then.
-            x, y = x[0] if x.functions else (x.images, x.labels)
+            x, y = x[0][:2] if x.functions else (x.images, x.labels)
         if not (hasattr(x, "shape") and hasattr(x, "dtype")):
             return
         x = self.check_arrays(x_name, x)
@@ -616,13 +628,15 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             sizes = min(size, n), n % size
         for size in sizes:
             if size % self.batch_multiple:
-                raise ValueError(
-                    "Every batch in training must be a multiple of "
-                    f"{self.batch_multiple}, the groups of the net's batch "
-                    "normalization: datasets.make_dataset(..., training=True) "
-                    "leaves out a last one that is smaller. "
-                    f"Received: a batch of {size}"
-                )
+                self._refuse_batch(size)
+
+    def _refuse_batch(self, size, cause=None):
+        raise ValueError(
+            f"Every batch in training must be a multiple of "
+            f"groups={self.batch_multiple} of the net's batch normalization: "
+            "datasets.make_dataset(..., training=True) leaves out a last one "
+            f"that is smaller. Received: a batch of {size}"
+        ) from cause
 
     # Saving
 

@@ -53,14 +53,7 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
     def decay(self, step):
         """How much of the slow weights stays then, in [0, 1]."""
 
-    def build(self, variables, statistics=()):
-        """Makes the slow weights.
-
-        Args:
-            variables: The weights that are trained.
-            statistics: Variables that the net itself changes.  The training
-                step must call `before_step` and `after_step` for them.
-        """
+    def build(self, variables):
         if self.built:
             return
         self.inner_optimizer.build(variables)
@@ -72,12 +65,24 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
             aggregation="only_first_replica",
             name="fresh",
         )
-        # Keras would take variables in an attribute for the optimizer's own.
-        self.__dict__["_trained"], self.__dict__["_statistics"] = (
-            [(v, self.add_variable_from_reference(v, "slow")) for v in weights]
-            for weights in (variables, statistics)
-        )
+        self._add_slow("_trained", variables)
+        self._add_slow("_statistics", [])
         super().build(variables)
+
+    def build_statistics(self, statistics):
+        """Makes slow copies of variables that the net itself changes.
+
+        The training step must call `before_step` and `after_step` for them.
+        """
+        if not self._statistics:
+            self._add_slow("_statistics", statistics)
+
+    def _add_slow(self, name, weights):
+        # Keras would take variables in an attribute for the optimizer's own.
+        self.__dict__[name] = [
+            (weight, self.add_variable_from_reference(weight, "slow"))
+            for weight in weights
+        ]
 
     def apply(self, grads, trainable_variables=None):
         if len(grads) == 0:
@@ -150,6 +155,11 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
     @learning_rate.setter
     def learning_rate(self, learning_rate):
         self.inner_optimizer.learning_rate = learning_rate
+
+    @property
+    def optimizers(self):
+        """Those of groups; Keras's callbacks look for it to set their rates."""
+        return self.inner_optimizer.optimizers
 
     @property
     def iterations(self):

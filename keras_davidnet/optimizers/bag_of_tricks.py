@@ -23,7 +23,8 @@ def bag_of_tricks_optimizer(
     to a tenth of it two epochs before the last ends, and stays there; in less
     than ten epochs it stays for the last fifth of them.  As in the source the
     first step is one step up the slope.  Biases have `bias_factor` times the
-    rate, and decay as much less.
+    rate, and decay as much less.  The average is the source's, of 970 steps; in
+    a run of fewer it follows the net as much faster.
 
     Args:
         steps_per_epoch: Number of batches per epoch.
@@ -37,7 +38,7 @@ def bag_of_tricks_optimizer(
     Raises:
         ValueError: If an argument is out of its range.
     """
-    total_steps(epochs, steps_per_epoch)  # Checks them.
+    steps = total_steps(epochs, steps_per_epoch)
     check_number("bias_factor", bias_factor, gt=0)
     flat = min(2, epochs / 5)
 
@@ -64,5 +65,6 @@ def bag_of_tricks_optimizer(
             sgd(1.0, "kernels"),
             {".*/beta": sgd(bias_factor, "biases")},
             name="bag_of_tricks",
-        )
+        ),
+        momentum=0.99 ** (5 * max(1, 970 / steps)),
     )

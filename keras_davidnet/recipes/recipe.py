@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -123,6 +124,7 @@ class Recipe:
         y: np.ndarray,
         seed: int | None = None,
         subset: np.ndarray | None = None,
+        sample_weight: np.ndarray | None = None,
     ) -> Batches:
         """The training batches of images and labels.
 
@@ -131,6 +133,7 @@ class Recipe:
             y: Labels, `(n,)` or `(n, 1)`.
             seed: Seed of the order and of the mirrored images.
             subset: Which images are shown, see `datasets.EpochPlan`.
+            sample_weight: Weight of each image's loss, `(n,)`.
 
         Raises:
             ValueError: If images or labels do not have these shapes, if there
@@ -145,6 +148,7 @@ class Recipe:
             seed=seed,
             alternating_flip=self.alternating_flip,
             subset=subset,
+            sample_weight=sample_weight,
         )
         if subset is not None:
             check_classes(dataset.labels, dataset.plan.subset)
@@ -175,9 +179,11 @@ class Recipe:
         y: np.ndarray,
         *,
         validation_data: Any = None,
+        validation_split: float = 0.0,
         callbacks: Any = None,
         seed: int | None = None,
         subset: np.ndarray | None = None,
+        sample_weight: np.ndarray | None = None,
         **fit_arguments: Any,
     ) -> ImageClassifier:
         """Trains a new net, and returns it.
@@ -188,7 +194,8 @@ class Recipe:
         Args:
             x: Raw training images, `(n, height, width, channels)`.
             y: Their labels, `(n,)` or `(n, 1)`.
-            validation_data, callbacks: As for `keras.Model.fit`.
+            validation_data, validation_split, callbacks, sample_weight: As for
+                `keras.Model.fit`.
             seed: Seed of everything random in the run, given to
                 `keras.utils.set_random_seed`.  With one, `Resume(path)` among
                 the callbacks continues an interrupted run.
@@ -215,14 +222,23 @@ class Recipe:
             )
         if seed is not None:
             keras.utils.set_random_seed(seed)
-        dataset = self.dataset(x, y, seed, subset)
-        shown = dataset.plan.subset
+        if validation_split and validation_data is None:
+            check_number("validation_split", validation_split, ge=0, lt=1)
+            first = math.floor(len(x) * (1 - validation_split))
+            (x, y, sample_weight, subset), (*validation_data, _) = zip(
+                *(
+                    (None, None) if a is None else (a[:first], a[first:])
+                    for a in (x, y, sample_weight, subset)
+                ),
+                strict=True,
+            )
+        dataset = self.dataset(x, y, seed, subset, sample_weight)
         if isinstance(validation_data, tuple | list):
             fit_arguments.setdefault("validation_batch_size", self.batch_size)
         model = self.model()
-        model.adapt(x if shown is None else dataset.images[shown])
+        model.adapt(dataset)
         model.compile(self.optimizer(len(dataset)))
-        views, model.views = model.views, None
+        model.one_view = True
         model.fit(
             dataset,
             epochs=self.epochs,
@@ -231,7 +247,8 @@ class Recipe:
             callbacks=[self.callbacks(), callbacks or []],
             **fit_arguments,
         )
-        model.views = views
+        model.one_view = False
+        model.views = model.views  # Traces the steps anew.
         return model
 
     def for_data(self, x: np.ndarray, y: np.ndarray) -> "Recipe":

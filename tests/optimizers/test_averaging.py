@@ -16,6 +16,9 @@ from keras_davidnet import (
     recipes,
 )
 
+# These runs are short, and the averages of them as they should be.
+pytestmark = pytest.mark.filterwarnings("ignore:When fit.. ends the net has")
+
 BACKEND = keras.backend.backend()
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 3), "uint8")
 LABELS = np.arange(32) % 3
@@ -114,7 +117,8 @@ def test_statistics_that_no_step_followed_stay(rng, name):
     weight, statistic = (
         keras.Variable(rng.normal(size=4), dtype="float32") for _ in range(2)
     )
-    optimizer.build([weight], [statistic])
+    optimizer.build([weight])
+    optimizer.build_statistics([statistic])
     # A training step of a subclass: it does not call before_step, after_step.
     optimizer.apply([keras.ops.ones(4)])
     statistic.assign(np.arange(4))
