@@ -7,6 +7,7 @@ import contextlib
 import functools
 import itertools
 import math
+import os
 
 import jax
 import keras
@@ -21,6 +22,7 @@ __all__ = [
     "multi_step_train_function",
     "random_int16",
     "restore_on_error",
+    "set_threads",
 ]
 
 # Bytes of images in a part of the batch: its patches and gradients then stay in
@@ -218,3 +220,8 @@ def restore_on_error(model):
         for variable, value in values:
             variable.assign(value)
         raise
+
+
+def set_threads(count: int) -> None:
+    # XLA reads it when the first array is made.
+    os.environ["PJRT_NPROC"] = str(count)

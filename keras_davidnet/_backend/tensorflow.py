@@ -23,6 +23,7 @@ __all__ = [
     "random_int16",
     "replica",
     "resize",
+    "set_threads",
     "stream",
     "variable_scope",
 ]
@@ -206,3 +207,8 @@ def check_strategy(model: keras.Model) -> None:
 def stream(batches):
     # Keras's own path for a PyDataset takes about a second longer per epoch.
     return batches.tf_dataset()
+
+
+def set_threads(count: int) -> None:
+    tf.config.threading.set_intra_op_parallelism_threads(count)
+    tf.config.threading.set_inter_op_parallelism_threads(count)

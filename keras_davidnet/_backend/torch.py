@@ -5,7 +5,7 @@
 
 import torch
 
-__all__ = ["batch_normalization", "max_pool", "random_int16"]
+__all__ = ["batch_normalization", "max_pool", "random_int16", "set_threads"]
 
 
 def max_pool(images, size):
@@ -51,3 +51,7 @@ def random_int16(inputs, seed):
         generator.manual_seed((first << 32) + second)
         bits.random_(-(2**63), None, generator=generator)
     return bits.view(torch.int16)[:size]
+
+
+def set_threads(count: int) -> None:
+    torch.set_num_threads(count)

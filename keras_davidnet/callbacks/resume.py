@@ -3,8 +3,6 @@
 import json
 import os
 import pathlib
-import re
-import reprlib
 import zlib
 from typing import Any
 
@@ -14,11 +12,9 @@ from keras import ops
 
 from keras_davidnet._array_checks import as_array
 from keras_davidnet._checks import check_count
+from keras_davidnet._settings import describe, differences, flatten
 from keras_davidnet.datasets.batches import Batches, plan_of
 from keras_davidnet.optimizers.grouped import leaf_optimizers
-
-# Keras numbers the names that it makes up, from 0 in every program.
-_NUMBER = re.compile(r"_\d+(?=[/_]|$)")
 
 
 class Resume(keras.callbacks.Callback):
@@ -157,8 +153,8 @@ class Resume(keras.callbacks.Callback):
         model, plan = self.model, self._plan
         *_, leaf = leaf_optimizers(model.optimizer)
         run = {
-            "model": _describe(model),
-            "optimizer": _describe(model.optimizer),
+            "model": describe(model),
+            "optimizer": describe(model.optimizer),
             # In place of the coupled decay that some configs hold.
             "weight_decay": leaf.weight_decay,
             "variables": [
@@ -173,13 +169,12 @@ class Resume(keras.callbacks.Callback):
                 "alternating_flip": plan.alternating_flip,
             },
         }
-        run = dict(_flatten(run))
+        run = dict(flatten(run, _may_change))
         saved = self._state.setdefault("run", run)
         found = [
-            f"{key}: {reprlib.repr(saved.get(key))}, "
-            f"not {reprlib.repr(run.get(key))}"
-            for key in {**saved, **run}
-            if saved.get(key) != run.get(key) and key.rpartition(".")[2] != skip
+            text
+            for key, text in differences(saved, run).items()
+            if key.rpartition(".")[2] != skip
         ]
         if found:
             raise ValueError(
@@ -189,36 +184,15 @@ class Resume(keras.callbacks.Callback):
             )
 
 
-def _flatten(value, name=""):
-    """Yields the dotted name and the value of each leaf."""
-    if isinstance(value, str):
-        value = _NUMBER.sub("", value)
-    if not isinstance(value, dict | list):
-        yield name, value
-        return
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, item in items:
-        # Some layers draw a seed.
-        if key == "seed":
-            continue
-        # Callbacks set constant rates, and `fit` default ones.
-        if key == "learning_rate" and (
-            not isinstance(item, dict)
-            or item["class_name"] == "DefaultSchedule"
-        ):
-            continue
-        yield from _flatten(item, f"{name}.{key}" if name else str(key))
-
-
-def _describe(part):
-    name = keras.saving.get_registered_name(type(part))
-    try:
-        config = keras.saving.serialize_keras_object(part.get_config())
-        config = json.loads(json.dumps(config))
-    # A subclass need not be able to return its arguments.
-    except (NotImplementedError, TypeError, ValueError):
-        config = None
-    return {"class": name, "config": config}
+def _may_change(key, item):
+    """Whether a run may go on with another value."""
+    # Some layers draw a seed.
+    if key == "seed":
+        return True
+    # Callbacks set constant rates, and `fit` default ones.
+    return key == "learning_rate" and (
+        not isinstance(item, dict) or item["class_name"] == "DefaultSchedule"
+    )
 
 
 def _checksum(x, y):

@@ -19,6 +19,7 @@ from keras_davidnet.recipes.bag_of_tricks import BAG_OF_TRICKS
 from keras_davidnet.recipes.cifar100 import CIFAR100_75
 from keras_davidnet.recipes.davidnet import DAVIDNET, DAVIDNET_TF
 from keras_davidnet.recipes.recipe import Recipe as Recipe, Result as Result
+from keras_davidnet.recipes.runs import Runs as Runs
 
 _RECIPES = {
     recipe.name: recipe

@@ -1,9 +1,11 @@
 """A recipe: all that decides a run, and the results of its runs."""
 
+import concurrent.futures
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -13,7 +15,9 @@ from keras_davidnet._checks import check_number
 from keras_davidnet.callbacks import ProgressiveResizing
 from keras_davidnet.datasets import Batches, make_dataset
 from keras_davidnet.models import ImageClassifier
+from keras_davidnet.recipes.fit_many import check_classes, fit_many
 from keras_davidnet.recipes.for_data import changes_for_data
+from keras_davidnet.recipes.runs import Runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,6 +255,78 @@ class Recipe:
         model.views = model.views  # Traces the steps anew.
         return model
 
+    def fit_many(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        *,
+        seeds: Iterable[int],
+        folder: str | os.PathLike,
+        subsets: float | np.ndarray | None = None,
+        executor: concurrent.futures.Executor | None = None,
+        threads: int | None = None,
+        half_precision: bool = False,
+        verbose: str | int = "auto",
+    ) -> Runs:
+        """Trains a net for each seed, and keeps them in a folder.
+
+        Each is the net of `fit(x, y, seed=..., subset=...)` alone.  Called
+        again, it trains what is not finished; a run that was killed continues
+        after its last whole epoch, as with `Resume`.  Finished runs are never
+        trained again nor overwritten, and more seeds may be added.
+
+        Args:
+            x: Raw training images, `(n, height, width, channels)`.
+            y: Their labels, `(n,)` or `(n, 1)`.
+            seeds: A different seed for each run.
+            folder: Where the runs are kept, a folder `seed-N` for each.
+            subsets: The images that each net is trained on: None for all; a
+                fraction in (0, 1), of which each run draws its own by its seed;
+                or booleans of shape `(runs, n)`.
+            executor: Any `concurrent.futures.Executor`, whose workers then
+                train the nets; they read and write the folder.  Without one,
+                the nets are trained here, one after another.
+            threads: Number of threads of each worker, such as its share of the
+                cores; by default each worker uses all cores.
+            half_precision: Whether to keep the nets in float16, which takes
+                half the space.
+            verbose: As for `keras.Model.fit`.
+
+        Returns:
+            The `Runs` of these seeds.
+
+        Raises:
+            ValueError: Before any training, if images or labels are not what
+                the net takes, a seed comes twice, a subset is not such an
+                array, too small, or without a class, or if the folder holds
+                anything else: runs of another recipe, other data or other
+                subsets.
+            RuntimeError: If runs failed in workers, when all others are
+                finished.
+
+        Example: four nets, each on its own random half.
+
+        ```python
+        runs = recipes.get("cpu94").fit_many(
+            x_train, y_train, seeds=range(4), subsets=0.5, folder="runs/half"
+        )
+        runs.masks  # (4, n)
+        runs.margins(x_train, y_train)  # (4, n)
+        ```
+        """
+        return fit_many(
+            self,
+            x,
+            y,
+            seeds,
+            subsets,
+            folder,
+            executor,
+            threads,
+            half_precision,
+            verbose,
+        )
+
     def for_data(self, x: np.ndarray, y: np.ndarray) -> "Recipe":
         """The recipe for images of another number, size or kind.
 
@@ -325,17 +401,6 @@ class Recipe:
                     f"{known}. Received: {name}={value!r}"
                 )
         return dataclasses.replace(self, **new)
-
-
-def check_classes(labels: np.ndarray, subset: np.ndarray) -> None:
-    """Raises a ValueError if the subset holds no image of a label."""
-    missing = np.setdiff1d(labels[~subset], labels[subset])
-    if missing.size:
-        raise ValueError(
-            "`subset` must hold images of all labels, or the net never sees "
-            "some of its classes. Received: a subset without the labels "
-            f"{missing.tolist()}"
-        )
 
 
 def _arguments(*functions: Callable) -> set[str]:

@@ -1,0 +1,57 @@
+"""What a run is made of, in JSON, and how it differs from another's."""
+
+import json
+import re
+import reprlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+# Keras numbers the names that it makes up, from 0 in every program.
+_NUMBER = re.compile(r"_\d+(?=[/_]|$)")
+
+
+def describe(part: Any) -> dict:
+    """Class and config of a model or an optimizer."""
+    name = keras.saving.get_registered_name(type(part))
+    try:
+        config = keras.saving.serialize_keras_object(part.get_config())
+        config = json.loads(json.dumps(config))
+    # A subclass need not be able to return its arguments.
+    except (NotImplementedError, TypeError, ValueError):
+        config = None
+    return {"class": name, "config": config}
+
+
+def flatten(
+    value: Any, skip: Callable[[Any, Any], bool] | None = None, name: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yields the dotted name and the value of each leaf.
+
+    Args:
+        value: Nested dicts and lists.
+        skip: Whether to leave out an item, by its key and value.
+        name: That of `value`.
+    """
+    if isinstance(value, str):
+        value = _NUMBER.sub("", value)
+    if not isinstance(value, dict | list):
+        yield name, value
+        return
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
+        if skip is None or not skip(key, item):
+            yield from flatten(
+                item, skip, f"{name}.{key}" if name else str(key)
+            )
+
+
+def differences(saved: dict, new: dict) -> dict[str, str]:
+    """What differs between two flat dicts: `{"lr": "lr: 1, not 2"}`."""
+    return {
+        key: f"{key}: {reprlib.repr(saved.get(key))}, "
+        f"not {reprlib.repr(new.get(key))}"
+        for key in {**saved, **new}
+        if saved.get(key) != new.get(key)
+    }
