@@ -9,6 +9,7 @@ from keras_davidnet import (
 )
 from keras_davidnet.callbacks import (
     DecoupledWeightDecay as DecoupledWeightDecay,
+    ExampleLog as ExampleLog,
     LearningRateFinder as LearningRateFinder,
     ProgressiveResizing as ProgressiveResizing,
     Resume as Resume,

@@ -1,5 +1,6 @@
 """Callbacks."""
 
+from keras_davidnet.callbacks.example_log import ExampleLog as ExampleLog
 from keras_davidnet.callbacks.lr_finder import (
     LearningRateFinder as LearningRateFinder,
 )

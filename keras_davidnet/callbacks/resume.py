@@ -13,6 +13,7 @@ from keras import ops
 from keras_davidnet._array_checks import as_array
 from keras_davidnet._checks import check_count
 from keras_davidnet._settings import describe, differences, flatten
+from keras_davidnet.callbacks.example_log import ExampleLog
 from keras_davidnet.datasets.batches import Batches, plan_of
 from keras_davidnet.optimizers.grouped import leaf_optimizers
 
@@ -26,9 +27,10 @@ class Resume(keras.callbacks.Callback):
     is repeated.
 
     The file, replaced atomically, holds the variables of model and optimizer,
-    the state of dropout and augmentation included, and the history, which `fit`
-    returns whole. It does not hold the state of other callbacks nor, on torch,
-    PyTorch's generator, from which Keras's dropout draws there.
+    the state of dropout and augmentation included, the history, which `fit`
+    returns whole, and the logs of `ExampleLog`. It does not hold the state of
+    other callbacks nor, on torch, PyTorch's generator, from which Keras's
+    dropout draws there.
 
     A run that another callback stopped, such as `EarlyStopping`, continues only
     if `fit` has a different number of `epochs`. `Resume` comes after a callback
@@ -67,10 +69,14 @@ class Resume(keras.callbacks.Callback):
         self.dataset = dataset
         self._plan = None if dataset is None else plan_of("dataset", dataset)
         self._data = None
+        self._example_logs: list[Any] = []
 
-    def on_data(self, x, y):
+    def on_data(self, x, y, callbacks=()):
         """Takes what `fit` trains on; the models of this package call it."""
         self._data = _checksum(x, y)
+        self._example_logs = [
+            one for one in callbacks if isinstance(one, ExampleLog)
+        ]
 
     def on_train_begin(self, logs=None):
         steps, epochs = self.params["steps"], self.params["epochs"]
@@ -90,7 +96,10 @@ class Resume(keras.callbacks.Callback):
         self._state, arrays = _read(self.path)
         # A callback that comes after this one may set another decay.
         self._check_run(skip="weight_decay")
-        for variable, array in zip(self._variables(), arrays, strict=True):
+        variables = self._variables()
+        for log in self._example_logs:
+            log.set_state(arrays.pop())
+        for variable, array in zip(variables, arrays, strict=True):
             # NumPy has no name for bfloat16 and reads it as two bytes.
             dtype = ops.convert_to_numpy(variable).dtype
             variable.assign(array.view(dtype))
@@ -141,7 +150,8 @@ class Resume(keras.callbacks.Callback):
         """Replaces the file in one step when the new one is on the disk."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_name(self.path.name + ".unfinished")
-        arrays = map(ops.convert_to_numpy, self._variables())
+        arrays = [ops.convert_to_numpy(v) for v in self._variables()]
+        arrays += [log.get_state() for log in self._example_logs[::-1]]
         with open(unfinished, "wb") as file:
             np.savez(file, np.array(json.dumps(self._state)), *arrays)
             file.flush()
@@ -162,6 +172,8 @@ class Resume(keras.callbacks.Callback):
                 for v in self._variables()
             ],
             "data": self._data,
+            # None, as files without it have.
+            "example_logs": len(self._example_logs) or None,
             "dataset": plan
             and {
                 "images": plan.n,

@@ -131,6 +131,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     one_view = False
     warned_of_rates = False
     last_single_epoch = None
+    example_log = None  # `ExampleLog` sets it while `fit` runs
     _training_size = None
 
     def __init__(
@@ -471,7 +472,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         callbacks = keras.tree.flatten(callbacks or [])
         for callback in callbacks:
             if hasattr(callback, "on_data"):
-                callback.on_data(x, y)
+                callback.on_data(x, y, callbacks)
         # On some backends Keras does it first, without the statistics.
         self.build_optimizer()
         try:
@@ -575,6 +576,11 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             y = flat_labels(y)
         return x, y, sample_weight
 
+    @property
+    def metrics(self):
+        log = self.example_log
+        return super().metrics + ([] if log is None else [log.metric])
+
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
@@ -582,6 +588,8 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             # Here too: on JAX an error within a step would lose the weights.
             check_label_shape("y", y)
             self.loss.training = training
+        if training and self.example_log is not None:
+            self.example_log.metric.update_state(y, y_pred)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     # Checks
