@@ -30,7 +30,7 @@ __all__ = [
 PART_BYTES = 3 * 2**17
 
 
-def conv(inputs, kernel, strides, padding):
+def conv(inputs, kernel, strides, padding, training):
     if (
         jax.default_backend() != "cpu"
         # The parts of the batch may lie on several devices.
@@ -40,7 +40,7 @@ def conv(inputs, kernel, strides, padding):
         # Small ones gain nothing, and parts take longer to compile.
         or _bytes(inputs) <= PART_BYTES
     ):
-        return stock.conv(inputs, kernel, strides, padding)
+        return stock.conv(inputs, kernel, strides, padding, training)
     kernel = keras.ops.convert_to_tensor(kernel)
     return convolution(inputs, kernel, strides, padding.upper())
 

@@ -10,7 +10,9 @@ from keras import ops
 # Layers
 
 
-def conv(images, kernel, strides: tuple[int, int], padding: str):
+def conv(
+    images, kernel, strides: tuple[int, int], padding: str, training: bool
+):
     """A convolution, channels last, without groups or dilation."""
     return ops.conv(images, kernel, strides, padding, "channels_last")
 

@@ -11,10 +11,12 @@ from keras_davidnet import _backend
 
 @keras.saving.register_keras_serializable("keras_davidnet")
 class FastConv2D(keras.layers.Conv2D):
-    """A convolution, channels last, without groups or dilation."""
+    """A convolution alone: channels last, no bias, groups or dilation."""
 
-    def convolution_op(self, inputs, kernel):
-        return _backend.conv(inputs, kernel, self.strides, self.padding)
+    def call(self, inputs, training=False):
+        return _backend.conv(
+            inputs, self.kernel, self.strides, self.padding, training
+        )
 
 
 @keras.saving.register_keras_serializable("keras_davidnet")
