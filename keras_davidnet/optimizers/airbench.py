@@ -1,13 +1,18 @@
 """The optimizers of airbench, with Muon and without."""
 
+from collections.abc import Callable
+
+import keras
 import numpy as np
 
 from keras_davidnet._checks import check_count, check_number
 from keras_davidnet.optimizers.averaging import Lookahead
-from keras_davidnet.optimizers.grouped import GroupedOptimizer
+from keras_davidnet.optimizers.grouped import GroupedOptimizer, schedule_of
 from keras_davidnet.optimizers.muon import Muon
 from keras_davidnet.optimizers.sgd import PyTorchSGD
 from keras_davidnet.schedules import PiecewiseLinear, total_steps
+
+_FILTERS = r"(.*/)?group\d/conv\d/kernel"
 
 
 def airbench_optimizer(
@@ -22,6 +27,7 @@ def airbench_optimizer(
     whitening_epochs: float = 3,
     filters_momentum: float = 0.6,
     sgd_momentum: float = 0.85,
+    filters_optimizer: keras.optimizers.Optimizer | None = None,
 ) -> GroupedOptimizer:
     """airbench94_muon's optimizer: Muon on the filters, SGD on the rest.
 
@@ -45,9 +51,13 @@ def airbench_optimizer(
             rounded up to whole steps.
         filters_momentum: Muon's momentum.
         sgd_momentum: SGD's momentum.
+        filters_optimizer: Takes the place of Muon, and `filters_learning_rate`
+            and `filters_momentum` have no effect.  Its rate falls to 0 as the
+            others do, unless it has a schedule of its own.
 
     Raises:
         ValueError: If an argument is out of its range.
+        TypeError: If `filters_optimizer` is not an optimizer.
     """
     check_count("batch_size", batch_size)
     check_number("bias_learning_rate", bias_learning_rate, gt=0)
@@ -68,6 +78,16 @@ def airbench_optimizer(
             name=name,
         )
 
+    if filters_optimizer is None:
+        filters = Muon(
+            falling(filters_learning_rate),
+            momentum=filters_momentum,
+            ns_steps=3,
+            normalize_weights=True,
+            name="filters",
+        )
+    else:
+        filters = _filters(filters_optimizer, falling)
     return GroupedOptimizer(
         sgd(bias_learning_rate, "biases"),
         {
@@ -75,13 +95,7 @@ def airbench_optimizer(
                 bias_learning_rate, "whitening", whitening_steps
             ),
             "(.*/)?linear/kernel": sgd(head_learning_rate, "head"),
-            r"(.*/)?group\d/conv\d/kernel": Muon(
-                falling(filters_learning_rate),
-                momentum=filters_momentum,
-                ns_steps=3,
-                normalize_weights=True,
-                name="filters",
-            ),
+            _FILTERS: filters,
         },
         name="airbench",
     )
@@ -98,6 +112,7 @@ def airbench_sgd_optimizer(
     warmup: float = 0.23,
     final: float = 0.07,
     whitening_epochs: int = 3,
+    filters_optimizer: keras.optimizers.Optimizer | None = None,
 ) -> Lookahead:
     """The optimizer of airbench94, 95 and 96: SGD inside `Lookahead`.
 
@@ -120,9 +135,12 @@ def airbench_sgd_optimizer(
         warmup: Fraction of the steps until the peak.
         final: Last rate, as a fraction of the peak.
         whitening_epochs: Number of epochs that train the whitening's bias.
+        filters_optimizer: Takes the place of SGD for the 3x3 kernels.  Its rate
+            is that at the peak, unless it has a schedule of its own.
 
     Raises:
         ValueError: If an argument is out of its range.
+        TypeError: If `filters_optimizer` is not an optimizer.
     """
     check_count("batch_size", batch_size)
     check_number("learning_rate", learning_rate, gt=0)
@@ -133,29 +151,47 @@ def airbench_sgd_optimizer(
     shape = dict(sorted({0: 0.2, steps: final, warm: 1.0}.items()))
     peak = learning_rate * batch_size / 1024 / (1 + 1 / (1 - 0.85))
 
-    def sgd(scale, name, rests=steps):
+    def schedule(rate, rests=steps):
         points = shape
         if rests < steps:
             # Straight to 0 between two steps.
             last = np.interp(rests - 1, [*shape], [*shape.values()])
             points = {k: v for k, v in shape.items() if k < rests}
             points |= {rests - 1: last, rests: 0.0}
+        return PiecewiseLinear(
+            [*points], [float(rate * v) for v in points.values()]
+        )
+
+    def sgd(scale, name, rests=steps):
         return PyTorchSGD(
-            PiecewiseLinear(
-                [*points], [float(scale * peak * v) for v in points.values()]
-            ),
+            schedule(scale * peak, rests),
             momentum=0.85,
             nesterov=True,
             weight_decay=weight_decay / (learning_rate * scale),
             name=name,
         )
 
-    groups = GroupedOptimizer(
-        sgd(1.0, "kernels"),
-        {
-            "(.*/)?whiten/bias": sgd(1.0, "whitening", rests),
-            r"(.*/)?group\d/bn\d/beta": sgd(bias_scale, "biases"),
-        },
-        name="airbench",
-    )
-    return Lookahead(groups, ramp_steps=steps)
+    groups = {
+        "(.*/)?whiten/bias": sgd(1.0, "whitening", rests),
+        r"(.*/)?group\d/bn\d/beta": sgd(bias_scale, "biases"),
+    }
+    if filters_optimizer is not None:
+        groups[_FILTERS] = _filters(filters_optimizer, schedule)
+    grouped = GroupedOptimizer(sgd(1.0, "kernels"), groups, name="airbench")
+    return Lookahead(grouped, ramp_steps=steps)
+
+
+def _filters(
+    optimizer: keras.optimizers.Optimizer, schedule: Callable
+) -> keras.optimizers.Optimizer:
+    """A new optimizer like this one, on the recipe's schedule."""
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise TypeError(
+            "`filters_optimizer` must be an optimizer, such as "
+            "keras.optimizers.SGD(0.1). "
+            f"Received: filters_optimizer={optimizer!r}"
+        )
+    config = {**optimizer.get_config(), "name": "filters"}
+    if schedule_of(optimizer) is None:
+        config["learning_rate"] = schedule(float(optimizer.learning_rate))
+    return type(optimizer).from_config(config)
