@@ -494,7 +494,11 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             if self.compiled and (average := find_average(self.optimizer)):
                 average.reset()
             # TensorFlow learns the size of a batch in the step.
-            if "multiple of" in str(error) and self.batch_multiple > 1:
+            if (
+                self.batch_multiple > 1
+                and "multiple of" in str(error)
+                and not isinstance(error, ValueError)
+            ):
                 self._refuse_batch("another size", error)
             raise
         finally:
