@@ -15,7 +15,6 @@ from keras_davidnet._checks import check_count
 from keras_davidnet._settings import describe, differences, flatten
 from keras_davidnet.callbacks.example_log import ExampleLog
 from keras_davidnet.datasets.batches import Batches, plan_of
-from keras_davidnet.optimizers.grouped import leaf_optimizers
 
 
 class Resume(keras.callbacks.Callback):
@@ -90,12 +89,12 @@ class Resume(keras.callbacks.Callback):
             if self._data is None:
                 self.on_data(self.dataset, None)
         self._state: dict[str, Any] = {"history": {}}
-        self._run_is_checked = self._is_whole = False
+        self._is_whole = False
         if not self.path.exists():
+            self._check_run()
             return
         self._state, arrays = _read(self.path)
-        # A callback that comes after this one may set another decay.
-        self._check_run(skip="weight_decay")
+        self._check_run()
         variables = self._variables()
         for log in self._example_logs:
             log.set_state(arrays.pop())
@@ -116,9 +115,6 @@ class Resume(keras.callbacks.Callback):
         self.model._initial_epoch = None
         if self._plan is not None:
             self._plan.epoch = epoch
-        if not self._run_is_checked:
-            self._check_run()
-            self._run_is_checked = True
 
     def on_epoch_end(self, epoch, logs=None):
         logs = json.loads(json.dumps(logs or {}, default=_to_json))
@@ -158,15 +154,12 @@ class Resume(keras.callbacks.Callback):
             os.fsync(file.fileno())
         os.replace(unfinished, self.path)
 
-    def _check_run(self, skip=None):
+    def _check_run(self):
         """Raises a ValueError if the file is of another run."""
         model, plan = self.model, self._plan
-        *_, leaf = leaf_optimizers(model.optimizer)
         run = {
             "model": describe(model),
             "optimizer": describe(model.optimizer),
-            # In place of the coupled decay that some configs hold.
-            "weight_decay": leaf.weight_decay,
             "variables": [
                 f"{v.dtype} {tuple(v.shape)} {v.path}"
                 for v in self._variables()
@@ -183,11 +176,7 @@ class Resume(keras.callbacks.Callback):
         }
         run = dict(flatten(run, _may_change))
         saved = self._state.setdefault("run", run)
-        found = [
-            text
-            for key, text in differences(saved, run).items()
-            if key.rpartition(".")[2] != skip
-        ]
+        found = list(differences(saved, run).values())
         if found:
             raise ValueError(
                 "`path` must hold the state of this model and this run, and "

@@ -235,7 +235,8 @@ def get_augmentation(
     as in `"crop2"`.  `"none"` is None.
 
     Args:
-        identifier: A name; a layer and None are returned as they are.
+        identifier: A name, or a layer's config; a layer and None are returned
+            as they are.
         channels: Number of channels of the images.
         dtype: Dtype of the layers that are made.
 
@@ -245,6 +246,8 @@ def get_augmentation(
     """
     if isinstance(identifier, keras.layers.Layer | None):
         return identifier
+    if isinstance(identifier, dict):
+        return keras.layers.deserialize(identifier)
     if not isinstance(identifier, str):
         raise TypeError(
             "`augmentation` must be a Keras layer, a name or None. "

@@ -421,9 +421,8 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         callbacks=None,
         validation_split=0.0,
         validation_data=None,
-        shuffle=True,
-        class_weight=None,
         *,
+        class_weight=None,
         steps_per_epoch=None,
         **kwargs,
     ):
@@ -463,7 +462,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
                     "An epoch of `x` has its own number of batches, "
                     f"{len(x)}. Received: steps_per_epoch={steps_per_epoch}"
                 )
-            shuffle = False
+            kwargs["shuffle"] = False
         if class_weight is not None:
             # Keras wants a weight for each class of some kinds of data.
             ones = dict.fromkeys(range(self.num_classes), 1.0)
@@ -485,7 +484,6 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
                 callbacks=[own(epochs, size, plan), *callbacks],
                 validation_split=validation_split,
                 validation_data=_stream(validation_data),
-                shuffle=shuffle,
                 class_weight=class_weight,
                 steps_per_epoch=steps_per_epoch,
                 **kwargs,
@@ -684,13 +682,8 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             config["classifier_activation"] = config.pop("head_activation")
         if config.pop("tta", False):
             config["views"] = "mirror"
-        for name, deserialize in (
-            ("augmentation", keras.layers.deserialize),
-            ("classifier_activation", keras.activations.deserialize),
-        ):
-            if isinstance(config.get(name), dict):
-                config[name] = deserialize(config[name], custom_objects)
-        return super().from_config(config, custom_objects=custom_objects)
+        with keras.saving.custom_object_scope(custom_objects or {}):
+            return super().from_config(config)
 
     def get_compile_config(self):
         if "default_optimizer" in vars(self):

@@ -227,14 +227,8 @@ class Recipe:
         if seed is not None:
             keras.utils.set_random_seed(seed)
         if validation_split and validation_data is None:
-            check_number("validation_split", validation_split, ge=0, lt=1)
-            first = math.floor(len(x) * (1 - validation_split))
-            (x, y, sample_weight, subset), (*validation_data, _) = zip(
-                *(
-                    (None, None) if a is None else (a[:first], a[first:])
-                    for a in (x, y, sample_weight, subset)
-                ),
-                strict=True,
+            (x, y, sample_weight, subset), (*validation_data, _) = split(
+                validation_split, x, y, sample_weight, subset
             )
         dataset = self.dataset(x, y, seed, subset, sample_weight)
         if isinstance(validation_data, tuple | list):
@@ -407,3 +401,14 @@ def _arguments(*functions: Callable) -> set[str]:
     return {
         name for f in functions for name in inspect.signature(f).parameters
     } - {"self", "args", "kwargs"}
+
+
+def split(fraction: float, *arrays: Any) -> zip:
+    """The first images of arrays, and the last, for `validation_split`."""
+    check_number("validation_split", fraction, ge=0, lt=1)
+    # Rounded as Keras does.
+    first = math.floor(len(arrays[0]) * (1 - fraction))
+    return zip(
+        *((a, a) if a is None else (a[:first], a[first:]) for a in arrays),
+        strict=True,
+    )

@@ -1,7 +1,6 @@
 """The hypermodels."""
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +10,9 @@ import numpy as np
 from keras_tuner.errors import FatalTypeError, FatalValueError
 
 from keras_davidnet import recipes
-from keras_davidnet._checks import check_number
 from keras_davidnet.callbacks import DecoupledWeightDecay, Resume
 from keras_davidnet.models import ImageClassifier
+from keras_davidnet.recipes.recipe import split
 from keras_davidnet.tuning.search_space import Argument, default_of
 
 
@@ -162,11 +161,7 @@ class RecipeHyperModel(keras_tuner.HyperModel):
                 "is started again. Received: callbacks with Resume"
             )
         if validation_split and validation_data is None:
-            check_number("validation_split", validation_split, ge=0, lt=1)
-            # The last ones, as Keras does.
-            size = math.floor(len(x) * (1 - validation_split))
-            validation_data = x[size:], y[size:]
-            x, y = x[:size], y[:size]
+            (x, y), validation_data = split(validation_split, x, y)
         trial = self._trial(hp)
         trial = trial.replace(
             batch_size=batch_size or trial.batch_size,

@@ -277,24 +277,19 @@ def test_another_learning_rate_is_the_same_run(tmp_path):
 
 @pytest.mark.parametrize("first", [True, False])
 def test_any_place_among_the_callbacks(tmp_path, first):
-    def train(decay, epochs):
-        model = compiled()
+    for epochs in (1, 2):
         dataset = make_dataset(IMAGES, LABELS, 4, training=True, seed=0)
         callbacks = [
             Resume(tmp_path / "state.npz", dataset.shard(2, 0)),
-            DecoupledWeightDecay(decay),
+            DecoupledWeightDecay(0.1),
         ]
-        model.fit(
+        history = compiled().fit(
             dataset.shard(2, 0),
             epochs=epochs,
             callbacks=callbacks if first else callbacks[::-1],
             verbose=0,
         )
-
-    train(0.1, 1)
-    train(0.1, 2)
-    with pytest.raises(ValueError, match="weight_decay: 0.1, not 0.2"):
-        train(0.2, 3)
+        assert len(history.history["loss"]) == epochs
 
 
 class Stop(keras.callbacks.Callback):
