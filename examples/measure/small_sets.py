@@ -105,7 +105,7 @@ def digits(args):
 def cifar10_scaled_to_48(args):
     train, test = datasets.load_cifar10(args.cifar10)
     train = first_of_each(*train, 100, 5)
-    test = first_of_each(*test, 1000, 5)
+    test = first_of_each(*test, 400, 5)
     return tuple((scaled(x, 48), y) for x, y in (train, test))
 
 

@@ -21,6 +21,7 @@ from keras_davidnet.evidence import summarize
 ROOT = pathlib.Path(__file__).parents[2]
 BENCHMARK = ROOT / "docs/results/benchmark-cpu.json"
 ABLATIONS = ROOT / "docs/results/ablations.json"
+SMALL_SETS = ROOT / "docs/results/small-sets.jsonl"
 VIEWS = {
     "without TTA": "plain",
     "mirror TTA": "mirror",
@@ -256,6 +257,41 @@ def against_pytorch(source: str) -> str:
     return report.table(["accuracy", *columns], cells)
 
 
+def small_sets() -> str:
+    """Accuracy and minutes of each method on each set of images."""
+    rows = [json.loads(line) for line in SMALL_SETS.read_text().splitlines()]
+    methods = dict.fromkeys(row["method"] for row in rows)
+    cells = {}
+    for row in rows:
+        of_set = cells.setdefault(row["set"], {})
+        of_set.setdefault(row["method"], []).append(row)
+
+    def cell(runs):
+        if not runs:
+            return "-"
+        cpu_seconds = statistics.mean(run["cpu_seconds"] for run in runs)
+        accuracy = percent([run["accuracy"] for run in runs])
+        return f"{accuracy} ({cpu_seconds / 60:.1f} min)"
+
+    def first(of_set):
+        run = next(iter(of_set.values()))[0]
+        height, width, channels = run["image_shape"]
+        shape = f"{height}x{width}, {'color' if channels == 3 else 'gray'}"
+        return f"{run['train_images']:,}", run["classes"], shape
+
+    return report.table(
+        ["set", "training images", "classes", "size", *methods],
+        [
+            (
+                name.replace("_", " "),
+                *first(of_set),
+                *(cell(of_set.get(method)) for method in methods),
+            )
+            for name, of_set in cells.items()
+        ],
+    )
+
+
 def replaced(text: str, name: str, content: str) -> str:
     """The page with new content between the markers of that name."""
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
@@ -273,6 +309,7 @@ def pages() -> dict[pathlib.Path, str]:
         "docs/recipes.md": {"recipes": accuracies()},
         "docs/pretrained.md": {name: facts(name) for name in presets.list()},
         "docs/speed.md": {"speed": speed()},
+        "docs/own-images.md": {"small sets": small_sets()},
         "docs/results/benchmark-cpu.md": {"benchmark": benchmark()},
         "docs/results/ablations.md": {"ablations": ablations()},
         "docs/results/airbench96.md": {
