@@ -52,7 +52,8 @@ def load_folder(
             other names are then an error, and a class may be empty.
         skip_broken: Whether files that cannot be read are left out, with a
             warning that names them.  If not, they are an error.
-        verbose: Whether to show a progress bar.
+        verbose: Whether to print the number of files and classes and to show
+            a progress bar.
 
     Returns:
         `(images, labels, class_names)`: uint8 images of shape `(n, height,
@@ -103,6 +104,8 @@ def load_folder(
         in_class = _image_files(path / name)
         files += in_class
         labels += [label] * len(in_class)
+    if verbose:
+        print(f"Found {len(files)} files belonging to {len(names)} classes.")
     broken = {}
 
     def attempt(read, file):

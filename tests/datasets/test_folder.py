@@ -166,4 +166,5 @@ def test_without_pillow(monkeypatch, tmp_path):
 def test_progress_is_shown(rng, tmp_path, capsys):
     write_folder(tmp_path, {"a": draw(rng, 2), "b": draw(rng, 2)})
     load_folder(tmp_path, 8)
-    assert "4/4" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Found 4 files belonging to 2 classes" in shown and "4/4" in shown
