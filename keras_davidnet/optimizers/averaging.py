@@ -27,8 +27,6 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
     # If true, the net is reset to the slow weights whenever these are updated.
     sync_model = False
 
-    _averages_statistics = False
-
     def __init__(self, optimizer: keras.optimizers.Optimizer | str, name: str):
         optimizer = keras.optimizers.get(optimizer)
         if len(unwrap(optimizer)) > 1 or any(
@@ -58,6 +56,7 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
             return
         self.inner_optimizer.build(variables)
         # 1 until the first step of a `fit`: the slow weights hold nothing yet.
+        # Then 0, or -1 if the statistics are averaged, too.
         self._fresh = self.add_variable(
             (),
             initializer="ones",
@@ -96,13 +95,15 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
 
     def before_step(self):
         """Notes the statistics; returns the number of the step to come."""
-        self._averages_statistics = True
         self._begin(self._statistics)
         return self.iterations + 1
 
     def after_step(self, step):
         """Updates the averages of the statistics."""
         self._update(self._statistics, step)
+        # A loss scaler may have left out the first step.
+        fresh = ops.equal(self._fresh, 1)
+        self._fresh.assign(ops.where(fresh, self._fresh, -1))
 
     def _begin(self, pairs):
         fresh = ops.equal(self._fresh, 1)
@@ -130,9 +131,11 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
     def finalize_variable_values(self, var_list):
         """Gives the net its slow weights; Keras calls it when `fit` ends."""
         # On JAX a step that fails leaves variables without a value.
-        if self._fresh._value is None or int(self._fresh.numpy()):
+        if self._fresh._value is None or int(self._fresh.numpy()) == 1:
             return
-        pairs = self._trained + self._statistics * self._averages_statistics
+        pairs = self._trained
+        if int(self._fresh.numpy()) == -1:
+            pairs = pairs + self._statistics
         for net, slow in pairs:
             # On JAX Keras gives the arrays of a net away when it predicts, and
             # the slow weights must not be among them.

@@ -276,6 +276,25 @@ def test_killed_runs_end_as_if_they_had_not_been(tmp_path):
     assert runs.histories[1]["loss"] == expected.history.history["loss"]
 
 
+@pytest.mark.slow
+def test_killed_when_trained_but_not_kept(tmp_path, monkeypatch):
+    # The net has its averages when `fit` ends, after the last state is saved.
+    recipe = recipes.get("airbench94").replace(
+        widths=(2, 2, 2),
+        num_classes=3,
+        input_shape=(9, 9, 3),
+        batch_size=14,
+        epochs=2,
+    )
+    fit = {"seeds": [0], "folder": tmp_path, "verbose": 0}
+    with monkeypatch.context() as patch:
+        patch.setattr(type(recipe.model()), "save", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            recipe.fit_many(X, Y, **fit)
+    runs = recipe.fit_many(X, Y, **fit)
+    assert_same(runs[0], recipe.fit(X, Y, seed=0, verbose=0))
+
+
 def pool():
     return concurrent.futures.ProcessPoolExecutor(
         2, mp_context=multiprocessing.get_context("spawn")
