@@ -103,7 +103,7 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
         self._update(self._statistics, step)
         # A loss scaler may have left out the first step.
         fresh = ops.equal(self._fresh, 1)
-        self._fresh.assign(ops.where(fresh, self._fresh, -1))
+        self._fresh.assign(ops.where(fresh, 1, -1))
 
     def _begin(self, pairs):
         fresh = ops.equal(self._fresh, 1)
