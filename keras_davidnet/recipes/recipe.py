@@ -298,14 +298,14 @@ class Recipe:
             RuntimeError: If runs failed in workers, when all others are
                 finished.
 
-        Example: four nets, each on its own random half.
+        Example: sixteen nets, each on its own random half.
 
         ```python
         runs = recipes.get("cpu94").fit_many(
-            x_train, y_train, seeds=range(4), subsets=0.5, folder="runs/half"
+            x_train, y_train, seeds=range(16), subsets=0.5, folder="runs/half"
         )
-        runs.masks  # (4, n)
-        runs.margins(x_train, y_train)  # (4, n)
+        runs.masks  # (16, n)
+        runs.margins(x_train, y_train)  # (16, n)
         ```
         """
         return fit_many(

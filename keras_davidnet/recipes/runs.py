@@ -42,12 +42,12 @@ class Runs:
     ```python
     recipe = recipes.get("cpu94")
     recipe.fit_many(
-        x_train, y_train, seeds=range(2), subsets=0.5, folder="runs/half"
+        x_train, y_train, seeds=range(16), subsets=0.5, folder="runs/half"
     )
     runs = recipes.Runs("runs/half")
-    accuracy = runs.accuracy(x_test, y_test)  # (2,)
-    margins = runs.margins(x_train, y_train)  # (2, n)
-    trained_on = runs.masks  # (2, n)
+    accuracy = runs.accuracy(x_test, y_test)  # (16,)
+    margins = runs.margins(x_train, y_train)  # (16, n)
+    trained_on = runs.masks  # (16, n)
     ```
     """
 

@@ -29,6 +29,7 @@ for package in ("ai_edge_litert", "keras_tuner", "onnxruntime", "tf2onnx"):
 import keras_tuner  # noqa: E402
 
 import keras_davidnet  # noqa: E402
+import keras_davidnet.recipes.fit_many  # noqa: E402
 import keras_davidnet.recipes.recipe  # noqa: E402
 from keras_davidnet import (  # noqa: E402
     datasets,
@@ -119,7 +120,11 @@ def short(monkeypatch, tmp_path):
     cap(keras.Model, "fit", epochs=EPOCHS)
     for module in (datasets, keras_davidnet.recipes.recipe):
         cap(module, "make_dataset", batch_size=BATCH)
-    cap(datasets, "EpochPlan", batch_size=BATCH)
+    for module in (datasets, keras_davidnet.recipes.fit_many):
+        cap(module, "EpochPlan", batch_size=BATCH)
+    monkeypatch.setattr(
+        keras_davidnet.recipes.fit_many, "_check_seeds", lambda seeds: [1, 2]
+    )
     cap(datasets, "Batches", batch_size=BATCH)
     search = keras_tuner.RandomSearch
     monkeypatch.setattr(
