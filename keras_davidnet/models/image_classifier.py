@@ -77,7 +77,8 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     without bias.  Inference averages the outputs over `views`.
 
     A subclass sets `min_size` and `default_optimizer`, and its constructor
-    sets `self.body`, a list of layers.  The head, `pool` and `linear`, is made
+    sets `self.body`, a list of layers.  It may set `pooling`, by default
+    `keras.layers.GlobalMaxPooling2D`.  The head, `pool` and `linear`, is made
     when the constructor is done.
 
     If the first layer of the body has a method `adapt`, as `WhiteningConv2D`,

@@ -168,6 +168,105 @@ def test_missing_path(tmp_path):
     refusal(tmp_path, FileNotFoundError)
 
 
+# By the order of the names, from https://www.cs.toronto.edu/~kriz/cifar.html
+SUPERCLASSES = """
+4 1 14 8 0 6 7 7 18 3 3 14 9 18 7 11 3 9 7 11 6 11 5 10 7 6 13 15 3 15 0 11 1 10
+12 14 16 9 11 5 5 19 8 8 15 13 14 17 18 10 16 4 17 4 2 0 17 4 18 17 10 3 2 12 12
+16 12 1 9 19 2 10 0 1 16 12 9 13 15 13 16 19 2 4 6 19 5 5 8 19 18 1 2 15 6 0 17
+8 14 13
+"""
+
+
+@pytest.fixture
+def hundred(monkeypatch):
+    """CIFAR-100 has two images of each class here, of which one is a test."""
+    dataset = dataclasses.replace(cifar._CIFAR100, num_train=100, num_test=100)
+    monkeypatch.setattr(cifar, "_CIFAR100", dataset)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 100, 32, 32, 3), "uint8")
+    labels = np.stack([rng.permutation(100), np.arange(100)]).astype("uint8")
+    return {
+        "x_train": images[0],
+        "y_train": labels[0],
+        "x_test": images[1],
+        "y_test": labels[1],
+    }
+
+
+def loaded(path, **arguments):
+    (x_train, y_train), (x_test, y_test) = datasets.load_cifar100(
+        path, **arguments
+    )
+    return {
+        "x_train": x_train,
+        "y_train": y_train,
+        "x_test": x_test,
+        "y_test": y_test,
+    }
+
+
+def test_cifar100(hundred, tmp_path, monkeypatch):
+    np.savez(tmp_path / "cifar100.npz", **hundred)
+    path = tmp_path / "cifar-100-python.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name in ("train", "test"):
+            rows = hundred[f"x_{name}"].transpose(0, 3, 1, 2)
+            content = dump(
+                {
+                    b"data": rows.reshape(-1, 3072),
+                    b"fine_labels": hundred[f"y_{name}"].tolist(),
+                    b"coarse_labels": [0] * 100,
+                }
+            )
+            info = tarfile.TarInfo(f"cifar-100-python/{name}")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    dataset = dataclasses.replace(cifar._CIFAR100, sha256=sha256)
+    monkeypatch.setattr(cifar, "_CIFAR100", dataset)
+    coarse = np.array(SUPERCLASSES.split(), "uint8")
+    for file in (tmp_path / "cifar100.npz", path):
+        for mode, of_label in ("fine", np.arange(100)), ("coarse", coarse):
+            for name, array in loaded(file, label_mode=mode).items():
+                expected = hundred[name]
+                if name[0] == "y":
+                    expected = of_label[expected]
+                assert array.dtype == "uint8"
+                np.testing.assert_array_equal(array, expected)
+
+
+def test_names_of_the_classes():
+    names = datasets.CIFAR100_CLASSES
+    assert len(set(names)) == 100 and list(names) == sorted(names)
+    assert names[0] == "apple" and names[99] == "worm"
+    coarse = datasets.CIFAR100_COARSE_CLASSES
+    assert len(set(coarse)) == 20 and list(coarse) == sorted(coarse)
+    # An apple is a fruit, a worm no insect.
+    of_label = SUPERCLASSES.split()
+    assert coarse[int(of_label[0])] == "fruit_and_vegetables"
+    assert coarse[int(of_label[99])] == "non-insect_invertebrates"
+    assert datasets.CIFAR10_CLASSES.index("frog") == 6
+
+
+def test_what_is_not_cifar100(hundred, arrays, tmp_path):
+    path = tmp_path / "images.npz"
+
+    def refusal(**changes):
+        np.savez(path, **{**hundred, **changes})
+        with pytest.raises(ValueError, match="path=") as info:
+            datasets.load_cifar100(path, label_mode="coarse")
+        return str(info.value)
+
+    coarse = hundred["y_train"] % np.uint8(20)
+    assert "labels 0..99" in refusal(y_train=coarse)
+    assert "largest is 19" in refusal(y_train=coarse)
+    assert "(100, 32, 32, 3)" in refusal(**arrays)
+    with pytest.raises(ValueError, match="Received: label_mode='course'"):
+        datasets.load_cifar100(path, label_mode="course")
+    with pytest.raises(FileNotFoundError, match="CIFAR-100"):
+        datasets.load_cifar100(tmp_path / "nothing.npz")
+
+
 class Payload:
     def __reduce__(self):
         return (os.mkdir, ("owned",))

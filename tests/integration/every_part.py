@@ -19,6 +19,7 @@ from keras_davidnet import (
     GhostBatchNormalization,
     GhostBlock,
     ImageClassifier,
+    NavierStoked,
     PyTorchSGD,
     RandomCutout,
     RandomHorizontalFlip,
@@ -170,6 +171,12 @@ def airbench(dtype):
     return net
 
 
+def navier_stoked(dtype):
+    net = small(NavierStoked, dtype, widths=(2, 3, 4), inner_widths=(3, 2, 5))
+    net.adapt(data()[0])
+    return net
+
+
 def whitened_davidnet(dtype):
     net = small(WhitenedDavidNet, dtype, width=1, groups=2)
     net.adapt(data()[0])
@@ -189,6 +196,7 @@ NETS = {
     ),
     "subclass": lambda dtype: small(WithHead, dtype, width=1),
     "airbench": airbench,
+    "navier_stoked": navier_stoked,
     "whitened_davidnet": whitened_davidnet,
 }
 PARTS = [*LAYERS, *NETS]

@@ -136,6 +136,7 @@ def short(monkeypatch, tmp_path):
         (keras_davidnet.DavidNet, 4),
         (keras_davidnet.WhitenedDavidNet, 4),
         (keras_davidnet.Airbench, (4, 8, 8)),
+        (keras_davidnet.NavierStoked, (4, 8, 8)),
     ):
         # Up to the width or widths all arguments are positional.
         names = [*inspect.signature(net.__init__).parameters][1:]

@@ -24,6 +24,7 @@ from keras_davidnet import (
     GhostBatchNormalization,
     GhostBlock,
     Muon,
+    NavierStoked,
     PiecewiseLinear,
     PyTorchSGD,
     PyTorchUniform,
@@ -283,6 +284,9 @@ CONFIGURED = {
     "DavidNet": lambda: DavidNet(width=1, input_shape=(8, 16, 3)),
     "Airbench": lambda: Airbench(
         widths=(2, 3, 4), input_shape=(16, 16, 3), views=None
+    ),
+    "NavierStoked": lambda: NavierStoked(
+        widths=(2, 3, 4), inner_widths=(3, 2, 5), input_shape=(16, 16, 3)
     ),
     "WhitenedDavidNet": lambda: WhitenedDavidNet(
         width=1, input_shape=(8, 16, 3)

@@ -277,6 +277,12 @@ def test_precision_reaches_every_sublayer():
         (lambda: ConvGroup(4, activation="gelo"), ValueError, "gelo"),
         (lambda: ConvGroup(4, momentum=1.5), ValueError, "momentum=1.5"),
         (lambda: ConvGroup(4, epsilon=-1), ValueError, "epsilon=-1"),
+        (lambda: ConvGroup(4, kernel_sizes=3), ValueError, "kernel_sizes=3"),
+        (
+            lambda: ConvGroup(4, inner_filters=0.5),
+            ValueError,
+            "inner_filters=0.5",
+        ),
         (lambda: ConvBN(4, dropout=1), ValueError, "dropout=1"),
         (lambda: ConvBN(4, dropout=-0.1), ValueError, "dropout=-0.1"),
         (lambda: ConvBN(0), ValueError, "filters=0"),

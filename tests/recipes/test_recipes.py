@@ -71,6 +71,11 @@ def test_image_sizes_follow_the_length(rng, epochs, sizes):
     assert seen == sizes
 
 
+def test_two_thirds_of_nine_epochs_are_six():
+    (resizing,) = recipes.get("cpu94").callbacks()
+    assert resizing.sizes == {0: 28, 6: 32}
+
+
 def test_bad_image_sizes():
     with pytest.raises(ValueError, match="image_sizes.*Received"):
         recipes.get("davidnet").replace(image_sizes={1: 32})

@@ -150,7 +150,7 @@ def test_space_of_every_recipe(name):
     assert samplings["weight_decay"] == samplings["batch_size"] == "log"
     assert samplings["label_smoothing"] == "linear"
     assert model.input_shape == (None, 16, 16, 3)
-    assert model.count_params() < 4000
+    assert model.count_params() < 16_000
     assert model.views == "mirror"
     hp.values["views"] = "None"
     hp.values["label_smoothing"] = 0.25
