@@ -98,6 +98,31 @@ def test_finished_training_is_not_begun_again(tmp_path):
     assert len(again.fit(IMAGES, LABELS, epochs=1).history["loss"]) == 1
 
 
+@pytest.mark.parametrize("stops", [(1.5, 1.5), (1.5, 3), (1.5, 2, 3)])
+def test_a_part_of_an_epoch_is_repeated(tmp_path, stops):
+    def train(path, *stops):
+        for epochs in stops:
+            keras.utils.set_random_seed(0)
+            model = DavidNet(3, width=1, dropout=0, augmentation=None)
+            model.compile("sgd", **UNTRACED)
+            history = model.fit(
+                IMAGES,
+                LABELS,
+                batch_size=4,
+                epochs=epochs,
+                shuffle=False,
+                callbacks=[Resume(tmp_path / path)],
+                verbose=0,
+            )
+        return model.get_weights(), history.history
+
+    keras.tree.map_structure(
+        np.testing.assert_array_equal,
+        train("parts.npz", *stops),
+        train("whole.npz", stops[-1]),
+    )
+
+
 @pytest.mark.parametrize("policy", ["bfloat16", "mixed_float16"])
 @pytest.mark.filterwarnings("ignore:The learning rate's last knot")
 @pytest.mark.slow

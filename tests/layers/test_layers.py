@@ -229,39 +229,6 @@ def kernels_of(layer):
     return [w.numpy() for w in layer.weights if w.path.endswith("kernel")]
 
 
-def test_compose_into_sequential_functional_and_subclass(rng, tmp_path):
-    x = rng.normal(size=(4, 12, 12, 2)).astype("float32")
-    sequential = keras.Sequential(
-        [ConvBN(3), ResBlock(4, residual=True), keras.layers.Flatten()]
-    )
-    images = keras.Input((None, None, 2))
-    h = ConvBN(3, strides=2, activation="gelu")(images)
-    h = ResBlock(4, pool=keras.layers.AveragePooling2D(2), dropout=0)(h)
-    functional = keras.Model(images, keras.layers.GlobalAveragePooling2D()(h))
-    subclass = Subclass()
-    for model in (sequential, functional, subclass):
-        model.compile("sgd", "mse")
-        y = np.zeros(model(x).shape)
-        model.fit(x, y, batch_size=2, verbose=0)
-        path = tmp_path / "net.keras"
-        model.save(path)
-        np.testing.assert_array_equal(
-            keras.saving.load_model(path).predict(x, verbose=0),
-            model.predict(x, verbose=0),
-        )
-
-
-@keras.saving.register_keras_serializable("test_layers")
-class Subclass(keras.Model):
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.block = ResBlock(2, residual=True)
-        self.head = ConvBN(1, 1)
-
-    def call(self, x, training=False):
-        return self.head(self.block(x, training=training), training=training)
-
-
 def test_precision_reaches_every_sublayer():
     block = ResBlock(4, residual=True, dtype="mixed_bfloat16")
     restored = ResBlock.from_config(block.get_config())

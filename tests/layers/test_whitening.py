@@ -214,3 +214,13 @@ def test_a_whitening_saved_without_the_new_arguments_loads():
     assert WhiteningConv2D.from_config(old).get_config() == config
     with pytest.raises(ValueError, match="Received: padding='reflect'"):
         WhiteningConv2D(padding="reflect")
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_adapts_to_batches(rng, labels):
+    images = rng.normal(size=(6, 8, 8, 3)).astype("float32")
+    one, other = WhiteningConv2D(), WhiteningConv2D()
+    one.adapt(images)
+    parts = np.split(images, [4])
+    other.adapt((x, np.zeros(len(x))) if labels else x for x in parts)
+    np.testing.assert_array_equal(*(x.kernel.numpy() for x in (one, other)))

@@ -1,8 +1,6 @@
 """The net and its training against an airbench in plain PyTorch."""
 
 import contextlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -458,73 +456,6 @@ def test_config_round_trip():
     net = restored(model, arguments)
     shapes = [[tuple(w.shape) for w in m.weights] for m in (model, net)]
     assert shapes[0] == shapes[1]
-
-
-LOAD = """
-import sys
-import keras, numpy as np, keras_davidnet
-folder = sys.argv[1]
-data = np.load(f"{folder}/data.npz")
-images, labels = data["images"], data["labels"]
-model = keras.saving.load_model(f"{folder}/net.keras")
-assert model.whiten.adapted
-found = {"predictions": model.predict(images, verbose=0)}
-found["iterations"] = model.optimizer.iterations.numpy()
-found["rates"] = [float(o.learning_rate) for o in model.optimizer.optimizers]
-for i, v in enumerate(model.optimizer.variables):
-    found[f"optimizer{i}"] = keras.ops.convert_to_numpy(v)
-model.fit(images, labels, batch_size=8, shuffle=False, verbose=0)
-for i, w in enumerate(model.weights):
-    found[f"weight{i}"] = keras.ops.convert_to_numpy(w)
-np.savez(f"{folder}/found.npz", **found)
-"""
-
-
-# The two steps are the first of twenty.
-@pytest.mark.filterwarnings("ignore:The learning rate's last knot")
-@pytest.mark.slow
-def test_saved_it_goes_on_in_another_process(rng, tmp_path):
-    images, labels = pixels(rng, 16, 17, 19), rng.integers(0, 10, 16)
-    model = Airbench(augmentation=None, views="mirror_translate", **SMALL)
-    model.adapt(images)
-    model.compile(optimizer())
-    fit = {"batch_size": 8, "shuffle": False, "verbose": 0}
-    model.fit(images, labels, **fit)
-    model.save(tmp_path / "net.keras")
-    np.savez(tmp_path / "data.npz", images=images, labels=labels)
-    subprocess.run([sys.executable, "-c", LOAD, tmp_path], check=True)
-    found = np.load(tmp_path / "found.npz")
-    np.testing.assert_allclose(
-        found["predictions"], model.predict(images, verbose=0), atol=1e-6
-    )
-    assert found["iterations"] == 2
-    # Of those that have reached 2 steps: biases, whitening, head and filters.
-    rates = sorted(
-        BATCH * rate * (1 - 2 / steps)
-        for rate, steps in (
-            (0.053, 20),
-            (0.053, 12),
-            (0.67, 20),
-            (0.24 / BATCH, 20),
-        )
-    )
-    np.testing.assert_allclose(sorted(found["rates"]), rates, rtol=1e-5)
-    variables = model.optimizer.variables
-    # Each optimizer's count of steps, the rate that the outer one has and does
-    # not use, and a velocity for each weight.
-    assert len(variables) == 5 + 1 + 14
-    for i, variable in enumerate(variables):
-        np.testing.assert_array_equal(
-            found[f"optimizer{i}"], keras.ops.convert_to_numpy(variable)
-        )
-    model.fit(images, labels, **fit)
-    for i, weight in enumerate(model.get_weights()):
-        np.testing.assert_allclose(
-            found[f"weight{i}"],
-            weight,
-            rtol=0,
-            atol=1e-3 * np.abs(weight).max(),
-        )
 
 
 @pytest.fixture

@@ -161,9 +161,10 @@ def test_twenty_steps_of_fit(rng):
         # Some classes can be told apart.
         images[labels < 3, :4] //= 2
         before = numbers_of(theirs)
-        ours.compile(
-            optimizers.bag_of_tricks_optimizer(STEPS_PER_EPOCH, EPOCHS)
-        )
+        optimizer = optimizers.bag_of_tricks_optimizer(STEPS_PER_EPOCH, EPOCHS)
+        # The source's, however few the steps.
+        optimizer.momentum = 0.99**5
+        ours.compile(optimizer)
         ours.fit(images, labels, batch_size=BATCH, shuffle=False, verbose=0)
         batches = zip(
             for_torch(images).split(BATCH),
@@ -211,6 +212,27 @@ def test_the_recipes_numbers():
                 rtol=1e-5,
                 err_msg=f"{name} at step {step}",
             )
+
+
+@pytest.mark.parametrize("steps, epochs", [(97, 10), (5, 10), (200, 10)])
+def test_the_average_follows_the_length(steps, epochs):
+    optimizer = optimizers.bag_of_tricks_optimizer(steps, epochs)
+    # What is left of the first weights: in the source, and at most.
+    share = optimizer.momentum ** (steps * epochs / 5)
+    np.testing.assert_allclose(
+        min(share, 0.99**970), 0.99 ** max(970, 10 * steps)
+    )
+    assert optimizer.momentum <= 0.99**5
+    assert (optimizer.momentum == 0.99**5) == (steps >= 97)
+
+
+def test_a_default_compile_has_the_average_of_its_length(rng):
+    model = WhitenedDavidNet(augmentation=None, **SMALL)
+    images, labels = pixels(rng, 8), rng.integers(0, 10, 8)
+    model.adapt(images)
+    model.compile()
+    model.fit(images, labels, batch_size=4, epochs=2, verbose=0)
+    assert model.optimizer.momentum == 0.99 ** (5 * 970 / 4)
 
 
 @pytest.mark.parametrize("epochs, flat", [(1, 0.2), (5, 1), (20, 2), (80, 2)])
@@ -363,7 +385,7 @@ def test_batches_that_do_not_divide_into_groups(rng):
     images, labels = pixels(rng, 22), rng.integers(0, 10, 22)
     model.adapt(images)
     model.compile()
-    message = "multiple of 4.*make_dataset.*Received: a batch of {}"
+    message = "multiple of groups=4.*make_dataset.*Received: a batch of {}"
     for data, size, last in (
         ((images, labels), 6, 6),
         ((images, labels), 16, 6),
@@ -373,11 +395,23 @@ def test_batches_that_do_not_divide_into_groups(rng):
         with pytest.raises(ValueError, match=message.format(last)):
             model.fit(*data, batch_size=size, verbose=0)
     assert model.optimizer.iterations == 0
+
+    class Stream(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return images[: 16 - 10 * index], labels[: 16 - 10 * index]
+
+    # TensorFlow learns the last size in the step.
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="multiple of groups=4"):
+        model.fit(Stream(), verbose=0)
     # Of 22 images these train on 20, on one batch of 16, and on all in a net
     # whose groups are frozen.
     model.fit(images, labels, batch_size=4, validation_split=0.05, verbose=0)
     model.fit(make_dataset(images, labels, 16, training=True), verbose=0)
-    assert model.optimizer.iterations == 6
+    assert model.optimizer.iterations == 7
     for layer in model.body:
         layer.trainable = False
     model.compile("sgd")

@@ -250,60 +250,6 @@ def test_several_steps_per_execution(batch, batch_size, steps_per_execution):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.slow
-def test_backbone_under_a_new_head(batch):
-    images, labels = batch
-    backbone = plain_net(include_top=False, input_shape=(None, None, 3))
-    inputs = keras.Input((16, 24, 3), dtype="uint8")
-    features = backbone(inputs)
-    assert features.shape == (None, 2, 3, 16)
-    h = keras.layers.GlobalAveragePooling2D()(features)
-    model = keras.Model(inputs, keras.layers.Dense(2)(h))
-    model.compile("adam", "mse")
-    before = [w.copy() for w in backbone.get_weights()]
-    wide = np.concatenate([images, images[:, :, :8]], axis=2)
-    model.fit(wide, np.zeros((8, 2)), verbose=0)
-    changed = [
-        not np.array_equal(a, b)
-        for a, b in zip(before, backbone.get_weights(), strict=True)
-    ]
-    assert all(changed)
-
-
-def test_training_goes_on_after_loading_as_if_never_stopped(batch, tmp_path):
-    images, labels = batch
-    model = plain_net()
-    model.compile(optimizers.davidnet_optimizer(2, 2))
-    split = pytest.warns(UserWarning, match="last knot is at step 4")
-    with split:
-        model.fit(images, labels, batch_size=4, shuffle=False, verbose=0)
-    model.save(tmp_path / "net.keras")
-    loaded = keras.saving.load_model(tmp_path / "net.keras")
-    for net in (model, loaded):
-        net.fit(images, labels, batch_size=4, shuffle=False, verbose=0)
-    for one, other in zip(
-        model.get_weights(), loaded.get_weights(), strict=True
-    ):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_a_weights_file_leaves_another_optimizer_as_it_is(batch, tmp_path):
-    """As stock Keras, which warns that it skips the file's optimizer."""
-    model, fresh = plain_net(), plain_net()
-    model.compile()
-    fresh.compile(keras.optimizers.RMSprop(1e-3))
-    model.fit(*batch, batch_size=4, verbose=0)
-    model.save_weights(tmp_path / "net.weights.h5")
-    with pytest.warns(UserWarning, match="optimizer"):
-        fresh.load_weights(tmp_path / "net.weights.h5")
-    for one, other in zip(
-        model.get_weights(), fresh.get_weights(), strict=True
-    ):
-        np.testing.assert_array_equal(one, other)
-    assert fresh.optimizer.iterations.numpy() == 0
-    assert float(fresh.optimizer.learning_rate) == np.float32(1e-3)
-
-
 def test_config_round_trip():
     model = DavidNet(
         num_classes=7,

@@ -58,52 +58,6 @@ def test_a_label_out_of_range_has_no_loss_of_zero(wrong, smoothing):
         assert np.isnan(list(losses())).all()
 
 
-@pytest.mark.parametrize("metrics", [None, [], ["accuracy", "mae"]])
-@pytest.mark.slow
-def test_what_train_on_batch_returns(metrics):
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    labels = keras.utils.to_categorical(LABELS, 10)
-    model, body = net(), net()
-    model.set_weights(body.get_weights())
-    expected = stock(body)
-    # A jitted step costs time; JAX has no other.
-    options = {"run_eagerly": BACKEND != "jax"}
-    model.compile(PyTorchSGD(0.1), loss, metrics=metrics, **options)
-    names = ["accuracy"] if metrics is None else metrics
-    expected.compile(PyTorchSGD(0.1), loss, metrics=names, **options)
-    for name in ("test_on_batch", "train_on_batch", "evaluate"):
-        kwargs = {"verbose": 0} if name == "evaluate" else {}
-        ours, theirs = (
-            getattr(one, name)(IMAGES, labels, **kwargs)
-            for one in (model, expected)
-        )
-        assert np.shape(ours) == np.shape(theirs)
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
-    ours, theirs = (
-        one.train_on_batch(IMAGES, labels, return_dict=True)
-        for one in (model, expected)
-    )
-    assert ours.keys() == theirs.keys()
-    history = model.fit(IMAGES, labels, verbose=0).history
-    assert history["learning_rate"] == [np.float32(0.1)]
-
-
-@pytest.mark.parametrize("thaw", [True, False])
-def test_what_is_frozen_may_change_after_compile(thaw):
-    model = net()
-    model.prep.trainable = not thaw
-    model.compile(PyTorchSGD(0.1), LOGITS_LOSS, run_eagerly=BACKEND != "jax")
-    model.prep.trainable = thaw
-    kernel, head = model.prep.conv.kernel, model.linear.kernel
-    before = [keras.ops.convert_to_numpy(w) for w in (kernel, head)]
-    model.fit(IMAGES, LABELS, verbose=0)
-    moved = [
-        np.abs(keras.ops.convert_to_numpy(w) - old).max() > 0
-        for w, old in zip((kernel, head), before, strict=True)
-    ]
-    assert moved == [thaw, True]
-
-
 def test_an_optimizer_compiled_twice(tmp_path):
     model = net(dtype="mixed_float16", width=2)
     model.compile(PyTorchSGD(0.1))

@@ -97,8 +97,11 @@ def statistics(model):
     ]
 
 
-def test_moving_statistics(rng):
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_moving_statistics(by_hand):
     model = compiled(ExponentialAverage(sgd(), 3, 0.7))
+    if by_hand:
+        model.optimizer.build(model.trainable_variables)
     slow, record = statistics(model), Record()
     fit(model, 1, callbacks=[record])
     for t, values in enumerate(record.values, 1):
@@ -227,6 +230,12 @@ def test_between_two_fits_the_net_predicts(name):
     one.predict(IMAGES, verbose=0)
     assert_same(one, other)
     assert_same(fit(one, 1), fit(other, 1))
+
+
+def test_an_average_that_is_longer_than_the_run():
+    model = compiled(ExponentialAverage(sgd(), 4))
+    with pytest.warns(UserWarning, match="90% of that after 8 steps"):
+        fit(model, 1)
 
 
 def test_a_part_of_an_epoch():

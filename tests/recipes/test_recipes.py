@@ -1,3 +1,4 @@
+import functools
 import json
 import pathlib
 
@@ -74,6 +75,41 @@ def test_image_sizes_follow_the_length(rng, epochs, sizes):
 def test_two_thirds_of_nine_epochs_are_six():
     (resizing,) = recipes.get("cpu94").callbacks()
     assert resizing.sizes == {0: 28, 6: 32}
+
+
+def test_arguments_of_fit(rng, tmp_path):
+    """A split, weights and a checkpoint, as `keras.Model.fit` has them."""
+    recipe = recipes.get("davidnet").replace(
+        width=1, input_shape=(8, 8, 3), batch_size=4, epochs=1, views="mirror"
+    )
+    images = rng.integers(0, 256, (11, 8, 8, 3), "uint8")
+    labels, weights = np.arange(11) % 10, np.linspace(0, 2, 11)
+    checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "net.keras")
+    fit = functools.partial(recipe.fit, seed=0, verbose=0)
+    model = fit(
+        images,
+        labels,
+        sample_weight=weights,
+        # 11 * 0.8 is rounded down, as in Keras.
+        validation_split=0.2,
+        callbacks=[checkpoint],
+    )
+    saved = keras.saving.load_model(tmp_path / "net.keras")
+    assert saved.views == model.views == "mirror"
+    # The same by a stock loss on the net's logits.
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.views = None
+    logits = model.predict(images[8:], verbose=0)
+    np.testing.assert_allclose(
+        model.history.history["val_loss"],
+        [loss(labels[8:], logits, sample_weight=weights[8:])],
+        rtol=1e-4,
+    )
+    plain = fit(images, labels, sample_weight=np.ones(11)).get_weights()
+    for one, other in zip(
+        plain, fit(images, labels).get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_bad_image_sizes():
