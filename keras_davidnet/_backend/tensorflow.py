@@ -281,5 +281,5 @@ def stream(batches):
 
 
 def set_threads(count: int) -> None:
+    # One operation at a time uses many; operations side by side are few.
     tf.config.threading.set_intra_op_parallelism_threads(count)
-    tf.config.threading.set_inter_op_parallelism_threads(count)
