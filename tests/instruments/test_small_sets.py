@@ -3,6 +3,7 @@
 import json
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -47,6 +48,24 @@ def test_a_row_is_measured_once(monkeypatch, trained, tmp_path):
     rows = main("cpu94", "airbench94_muon")
     assert [row["method"] for row in rows] == ["cpu94", "airbench94_muon"]
     assert len(trained) == 2
+
+
+def test_a_large_net_trains_as_long_as_the_recipe(monkeypatch, rng):
+    def net(input_shape, classes, **_):
+        flatten = keras.layers.Flatten()
+        images = keras.Input(input_shape)
+        return keras.Model(images, keras.layers.Dense(classes)(flatten(images)))
+
+    monkeypatch.setitem(small_sets.LARGE_NETS, "MobileNetV2", net)
+    train = rng.integers(0, 256, (256, 8, 8, 3), "uint8"), np.arange(256) % 3
+    model, settings = small_sets.train_large_net(
+        "MobileNetV2", train, 0, {"cpu_seconds": 2}
+    )
+    assert settings["batch_size"] == 128
+    assert settings["epochs"] == int(model.optimizer.iterations) / 2
+    # The last step began shortly before the rate was zero.
+    assert 0 <= float(model.optimizer.learning_rate) < 5e-4
+    assert model.output_shape == (None, 3)
 
 
 def test_subsets(rng):
