@@ -65,11 +65,8 @@ class FitCallback(keras.callbacks.Callback):
             logs[name] = float(ops.convert_to_numpy(rate))
 
     def _set_rates(self, epoch):
-        steps, average = (
-            self.params["steps"],
-            find_average(self.model.optimizer),
-        )
-        leaves = leaf_optimizers(self.model.optimizer)
+        optimizer, steps = self.model.optimizer, self.params["steps"]
+        average, leaves = find_average(optimizer), leaf_optimizers(optimizer)
         # Leaves whose weights are all frozen make no steps.
         made = max(map(_steps_made, leaves))
         epochs = self.params["epochs"]

@@ -540,10 +540,8 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         """Builds the optimizer, as `fit` does; layers are frozen before it."""
         if not self.compiled:
             return
-        average, frozen = (
-            find_average(self.optimizer),
-            (self.non_trainable_weights),
-        )
+        average = find_average(self.optimizer)
+        frozen = self.non_trainable_weights
         with _backend.variable_scope(self):
             if not self.optimizer.built:
                 for optimizer in unwrap(self.optimizer):
