@@ -281,7 +281,8 @@ class Recipe:
                 train the nets; they read and write the folder.  Without one,
                 the nets are trained here, one after another.
             threads: Number of threads of each worker, such as its share of the
-                cores; by default each worker uses all cores.
+                cores; by default each worker uses all cores.  Another number
+                rounds differently.
             half_precision: Whether to keep the nets in float16, which takes
                 half the space.
             verbose: As for `keras.Model.fit`.

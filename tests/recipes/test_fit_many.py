@@ -302,11 +302,20 @@ def pool():
 
 
 @pytest.mark.slow
-def test_workers(recipe, runs, tmp_path):
+@pytest.mark.parametrize("threads", [None, 1])
+def test_workers(recipe, runs, tmp_path, threads):
     with pool() as executor:
-        found = recipe.fit_many(X, Y, folder=tmp_path, executor=executor, **FIT)
+        found = recipe.fit_many(
+            X, Y, folder=tmp_path, executor=executor, threads=threads, **FIT
+        )
     for one, other in zip(found, runs, strict=True):
-        assert_same(one, other)
+        if threads is None:
+            assert_same(one, other)
+        # Sums in another order are rounded otherwise.
+        for value, expected in zip(
+            one.get_weights(), other.get_weights(), strict=True
+        ):
+            np.testing.assert_allclose(value, expected, rtol=1e-2, atol=1e-4)
 
 
 class DyingRecipe(recipes.Recipe):
