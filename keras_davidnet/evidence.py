@@ -9,7 +9,9 @@ import numpy as np
 from keras_davidnet._checks import check_number, check_numbers
 
 
-def summarize(values: Sequence[float], gate: float | None = None) -> dict:
+def summarize(
+    values: Sequence[float] | np.ndarray, gate: float | None = None
+) -> dict:
     """Mean, spread and Student's t of runs that differ by their seed alone.
 
     Args:
@@ -34,15 +36,15 @@ def summarize(values: Sequence[float], gate: float | None = None) -> dict:
     summarize([0.9402, 0.9391, 0.9411], gate=0.94)["p"]  # 0.42
     ```
     """
-    values = _check_values("values", values)
-    n = len(values)
-    mean = values.mean()
-    sd = values.std(ddof=1) if n > 1 else None
+    numbers = _check_values("values", values)
+    n = len(numbers)
+    mean = numbers.mean()
+    sd = numbers.std(ddof=1) if n > 1 else None
     summary = {
         "n": n,
         "mean": float(mean),
-        "least": float(values.min()),
-        "most": float(values.max()),
+        "least": float(numbers.min()),
+        "most": float(numbers.max()),
         "sd": None if sd is None else float(sd),
         "interval": None,
     }
@@ -59,8 +61,8 @@ def summarize(values: Sequence[float], gate: float | None = None) -> dict:
 
 
 def compare(
-    a: Sequence[float],
-    b: Sequence[float],
+    a: Sequence[float] | np.ndarray,
+    b: Sequence[float] | np.ndarray,
     paired: bool = True,
     difference: float | None = None,
 ) -> dict:
@@ -93,14 +95,14 @@ def compare(
     compare([0.942, 0.940, 0.943], [0.940, 0.939, 0.940])["p"]  # 0.074
     ```
     """
-    a, b = _check_values("a", a), _check_values("b", b)
-    if paired and len(a) != len(b):
+    first, second = _check_values("a", a), _check_values("b", b)
+    if paired and len(first) != len(second):
         raise ValueError(
             "Pairs need equally many numbers of both kinds; for others give "
-            f"`paired=False`. Received: {len(a)} and {len(b)} numbers"
+            f"`paired=False`. Received: {len(first)} and {len(second)} numbers"
         )
     result = {
-        "mean": float(a.mean() - b.mean()),
+        "mean": float(first.mean() - second.mean()),
         "sd": None,
         "interval": None,
         "p": None,
@@ -108,17 +110,21 @@ def compare(
     if difference is not None:
         check_number("difference", difference, gt=0)
         result["runs_needed"] = None
-    if min(len(a), len(b)) < 2:
+    if min(len(first), len(second)) < 2:
         return result
-    variance = (a - b).var(ddof=1) if paired else a.var(ddof=1) + b.var(ddof=1)
+    variance = (
+        (first - second).var(ddof=1)
+        if paired
+        else first.var(ddof=1) + second.var(ddof=1)
+    )
     result["sd"] = sd = math.sqrt(variance)
     if not sd:
         return result
     stats = _stats()
     test = (
-        stats.ttest_rel(a, b)
+        stats.ttest_rel(first, second)
         if paired
-        else stats.ttest_ind(a, b, equal_var=False)
+        else stats.ttest_ind(first, second, equal_var=False)
     )
     result["interval"] = [float(end) for end in test.confidence_interval(0.95)]
     result["p"] = float(test.pvalue)

@@ -17,9 +17,9 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
-from runs import accuracy_by_views, copy, write
+from runs import accuracy_by_views, copy, load_data, write
 
-from keras_davidnet import datasets, presets
+from keras_davidnet import datasets, presets, recipes
 
 MOST_BYTES = 10_000_000
 
@@ -31,7 +31,7 @@ def parse_arguments():
     )
     parser.add_argument("seed", type=int, help="of the run to take")
     parser.add_argument(
-        "--data", help="path of CIFAR-10; without it, it is downloaded"
+        "--data", help="path of the images; without it, they are downloaded"
     )
     return parser.parse_args()
 
@@ -46,19 +46,22 @@ def main():
         )
     source = args.folder / f"seed-{args.seed}.keras"
     run = json.loads(source.with_suffix(".json").read_text())
-    _, test = datasets.load_cifar10(args.data)
+    recipe = recipes.get(settings["recipe"])
+    _, test = load_data(recipe, args.data)
     model = keras.saving.load_model(source, compile=False)
     if source.stat().st_size > MOST_BYTES:
         model = copy(model, dtype="float16")
     folder = pathlib.Path(presets.__file__).parent
-    target = folder / f"{settings['recipe']}_cifar10.keras"
+    data = f"CIFAR{model.num_classes}"
+    target = folder / f"{recipe.name}_{data.lower()}.keras"
     model.save(target)
     trained = datetime.date.fromtimestamp(source.stat().st_mtime)
     info = {
-        "recipe": settings["recipe"],
+        "recipe": recipe.name,
+        "class_names": getattr(datasets, f"{data}_CLASSES"),
         "seed": args.seed,
         "command": (
-            f"python examples/measure/runs.py {settings['recipe']} --seeds "
+            f"python examples/measure/runs.py {recipe.name} --seeds "
             f"{args.seed} --precision {settings['precision']} --save"
         ),
         "accuracy": {

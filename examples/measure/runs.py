@@ -190,6 +190,12 @@ def check_settings(path: pathlib.Path, settings: dict) -> None:
     write(path, settings)
 
 
+def load_data(recipe: recipes.Recipe, path: str | None) -> tuple:
+    """CIFAR-100 for a recipe of 100 classes, otherwise CIFAR-10."""
+    hundred = recipe.net_arguments.get("num_classes") == 100
+    return (datasets.load_cifar100 if hundred else datasets.load_cifar10)(path)
+
+
 def main():
     args = parse_arguments()
     recipe = recipes.get(args.recipe).replace(**dict(args.set))
@@ -203,9 +209,7 @@ def main():
         "version": keras_davidnet.__version__,
     }
     check_settings(args.output / "settings.json", settings)
-    hundred = recipe.net_arguments.get("num_classes") == 100
-    load = datasets.load_cifar100 if hundred else datasets.load_cifar10
-    train, test = load(args.data)
+    train, test = load_data(recipe, args.data)
     results = []
     for seed in args.seeds:
         path = args.output / f"seed-{seed}.json"

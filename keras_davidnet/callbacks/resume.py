@@ -208,7 +208,7 @@ def _checksum(x, y):
     checksum = 0
     for part in parts:
         array = np.ascontiguousarray(as_array("x", part))
-        checksum = zlib.crc32(array.view("uint8"), checksum)
+        checksum = zlib.crc32(array.view("uint8").data, checksum)
     return checksum
 
 

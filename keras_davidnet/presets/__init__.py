@@ -61,7 +61,7 @@ def load(preset: str | PathLike) -> keras.Model:
     """
     if os.path.isdir(preset) or str(preset).startswith("hf://"):
         return keras.saving.load_model(preset, compile=False)
-    class_names = info(preset)["class_names"]
+    class_names = info(str(preset))["class_names"]
     stored = keras.saving.load_model(_FOLDER / f"{preset}.keras", compile=False)
     # The larger nets are stored in float16, the first without class names.
     changes = {"dtype": "float32", "class_names": class_names}

@@ -9,7 +9,7 @@ import pathlib
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -48,7 +48,7 @@ def fit_many(
     x: np.ndarray,
     y: np.ndarray,
     seeds: Iterable[int],
-    subsets: float | Sequence | None,
+    subsets: float | Sequence | np.ndarray | None,
     folder: str | os.PathLike,
     executor: concurrent.futures.Executor | None,
     threads: int | None,
@@ -158,7 +158,7 @@ class _Seconds(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self.begin = time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs: Any = None):
         logs["seconds"] = time.perf_counter() - self.begin
 
 

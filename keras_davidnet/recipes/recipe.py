@@ -155,7 +155,7 @@ class Recipe:
             sample_weight=sample_weight,
         )
         if subset is not None:
-            check_classes(dataset.labels, dataset.plan.subset)
+            check_classes(dataset.labels, np.asarray(subset))
         return dataset
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
@@ -404,7 +404,7 @@ def _arguments(*functions: Callable) -> set[str]:
     } - {"self", "args", "kwargs"}
 
 
-def split(fraction: float, *arrays: Any) -> zip:
+def split(fraction: float, *arrays: Any) -> Any:
     """The first images of arrays, and the last, for `validation_split`."""
     check_number("validation_split", fraction, ge=0, lt=1)
     # Rounded as Keras does.

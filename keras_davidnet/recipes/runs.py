@@ -161,7 +161,7 @@ class Runs:
         Returns:
             `(runs, n)`, float32.
         """
-        logits, labels = self._logits(x, y, views)
+        labels, logits = self._labels(x, y), self._logits(x, views)
         rows = np.arange(len(labels))
         margins = np.empty(logits.shape[:2], "float32")
         for margin, one in zip(margins, logits, strict=True):
@@ -174,7 +174,7 @@ class Runs:
         self, x: np.ndarray, y: np.ndarray, views: str | None = "own"
     ) -> np.ndarray:
         """The accuracy of each net, `(runs,)`, with arguments of `margins`."""
-        logits, labels = self._logits(x, y, views)
+        labels, logits = self._labels(x, y), self._logits(x, views)
         return np.array([(one.argmax(-1) == labels).mean() for one in logits])
 
     def summary(
@@ -192,25 +192,26 @@ class Runs:
 
     def ensemble(self, x: np.ndarray, views: str | None = "own") -> np.ndarray:
         """The mean of the nets' probabilities, `(n, num_classes)`, float32."""
-        logits, _ = self._logits(x, None, views)
+        logits = self._logits(x, views)
         mean = np.zeros(logits.shape[1:])
         for one in logits:
             one = one.astype("float64")
             mean += np.exp(one - _log_sum_exp(one)[:, None]) / len(self)
         return mean.astype("float32")
 
-    def _logits(self, x, y, views):
-        net = self[0]
-        if net.classifier_activation is not keras.activations.linear:
+    def _logits(self, x, views):
+        activation = self[0].classifier_activation
+        if activation is not keras.activations.linear:
             raise ValueError(
                 "The nets must return logits. Received: nets with "
-                f"classifier_activation={net.classifier_activation.__name__!r}"
+                f"classifier_activation={activation.__name__!r}"
             )
-        if y is not None:
-            y = as_array("y", y)
-            check_labels("y", y, x, net.num_classes)
-            y = y.reshape(-1).astype("int64")
-        return self.predict(x, views), y
+        return self.predict(x, views)
+
+    def _labels(self, x, y):
+        y = as_array("y", y)
+        check_labels("y", y, x, self[0].num_classes)
+        return y.reshape(-1).astype("int64")
 
 
 def _log_sum_exp(values):

@@ -117,7 +117,7 @@ class RecipeHyperModel(keras_tuner.HyperModel):
         hp: keras_tuner.HyperParameters,
         model: ImageClassifier,
         x: np.ndarray,
-        y: np.ndarray | None = None,
+        y: Any = None,
         batch_size: int | None = None,
         epochs: int | None = None,
         *,
