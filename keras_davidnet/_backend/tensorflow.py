@@ -35,7 +35,8 @@ SMALL_MAP = 8
 
 
 def conv(images, kernel, strides, padding, training):
-    kernel = keras.ops.convert_to_tensor(kernel)
+    # Keras would leave it a variable.
+    kernel = tf.convert_to_tensor(kernel)
     if (
         # Other runtimes cannot take a gradient of one's own.
         training

@@ -9,14 +9,14 @@ import pathlib
 import subprocess
 import sys
 
-import distributed
+import distributed_runs
 import keras
 import numpy as np
 import pytest
 from helpers import assert_uniform, free_port
 from plain import numpy_davidnet as reference
 
-SCRIPT = pathlib.Path(distributed.__file__)
+SCRIPT = pathlib.Path(distributed_runs.__file__)
 pytestmark = pytest.mark.slow
 
 
@@ -60,7 +60,7 @@ def replicas(tmp_path_factory):
 @pytest.fixture(scope="module")
 def devices(tmp_path_factory):
     folder = tmp_path_factory.mktemp("devices")
-    count = f"--xla_force_host_platform_device_count={distributed.DEVICES}"
+    count = f"--xla_force_host_platform_device_count={distributed_runs.DEVICES}"
     flags = f"{os.environ['XLA_FLAGS']} {count}"
     wait(start(folder, "devices", XLA_FLAGS=flags))
     return folder
@@ -73,7 +73,7 @@ def processes(tmp_path_factory):
     wait(
         *(
             start(folder / str(number), "process", number, port)
-            for number in range(distributed.DEVICES)
+            for number in range(distributed_runs.DEVICES)
         )
     )
     return folder
@@ -81,12 +81,12 @@ def processes(tmp_path_factory):
 
 @functools.cache
 def on_one_device(training):
-    return distributed.train(**distributed.TRAININGS[training])
+    return distributed_runs.train(**distributed_runs.TRAININGS[training])
 
 
 def assert_same(folder, training):
     """That weights and logs on disk are those of one device."""
-    *_, last = distributed.TRAININGS
+    *_, last = distributed_runs.TRAININGS
     expected = on_one_device(last if training == "resumed" else training)
     found = np.load(folder / f"{training}.npz")
     assert set(expected) == set(found)
@@ -100,7 +100,9 @@ def assert_same(folder, training):
         )
 
 
-cases = pytest.mark.parametrize("training", [*distributed.TRAININGS, "resumed"])
+cases = pytest.mark.parametrize(
+    "training", [*distributed_runs.TRAININGS, "resumed"]
+)
 
 
 @only_tensorflow
@@ -118,7 +120,7 @@ def test_data_parallel_trains_as_one_device(devices, training):
 @only_jax
 @cases
 def test_two_processes_train_as_one(processes, training):
-    for number in range(distributed.DEVICES):
+    for number in range(distributed_runs.DEVICES):
         assert_same(processes / str(number), training)
 
 

@@ -53,6 +53,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Skipping variable loading for optimizer",
     # As the runs end before the schedules do.
     "ignore:The learning rate's last knot",
+    "ignore:When fit\\(\\) ends the net has its average",
     # Of KerasTuner and of Keras's exporters.
     "ignore:currentThread:DeprecationWarning",
     "ignore:getName:DeprecationWarning",
@@ -158,7 +159,8 @@ def namespace(short, monkeypatch, tmp_path, rng):
 
     # 20 steps of two epochs, which the range test needs at least.
     train, test = draw(10 * BATCH), draw(BATCH)
-    monkeypatch.setattr(datasets, "load_cifar10", lambda *_: (train, test))
+    for name in ("load_cifar10", "load_cifar100"):
+        monkeypatch.setattr(datasets, name, lambda *_: (train, test))
     for part in ("train", "test"):
         classes = {"rose": draw(BATCH)[0], "tulip": draw(BATCH)[0]}
         write_folder(tmp_path / "flowers" / part, classes)
@@ -182,6 +184,7 @@ def namespace(short, monkeypatch, tmp_path, rng):
         "recipes": recipes,
         **{name: thing for name, thing in public() if "." not in name},
         "load_cifar10": datasets.load_cifar10,
+        "load_cifar100": datasets.load_cifar100,
         **dict(zip(("x_train", "y_train"), train, strict=True)),
         **dict(zip(("x_test", "y_test"), test, strict=True)),
         **dict(zip(("x_valid", "y_valid"), test, strict=True)),

@@ -1,8 +1,8 @@
 """Short runs, to be made on one device and on several.
 
-    python distributed.py FOLDER replicas         # TensorFlow
-    python distributed.py FOLDER devices          # JAX, one process
-    python distributed.py FOLDER process ID PORT  # JAX, two of them
+    python distributed_runs.py FOLDER replicas         # TensorFlow
+    python distributed_runs.py FOLDER devices          # JAX, one process
+    python distributed_runs.py FOLDER process ID PORT  # JAX, two of them
 
 writes what each training ended with to FOLDER.  `test_distribution.py` starts
 these, for devices have to be declared before a backend starts.
