@@ -87,8 +87,10 @@ def summary() -> str:
         gpu = next(
             (r for r in timed if r.hardware.startswith("one H200")), None
         )
+        dataset = (*recipe.measured, recipe.published)[0].dataset
         row = [
             label,
+            dataset,
             accuracy,
             f"{100 * recipe.published.accuracy:.4g}"
             if recipe.published
@@ -98,7 +100,7 @@ def summary() -> str:
         ]
         rows.append((cpu.seconds if cpu else math.inf, row))
     rows.sort(key=lambda pair: pair[0])
-    head = ["recipe", "accuracy, % (runs)", "published, %"]
+    head = ["recipe", "data set", "accuracy, % (runs)", "published, %"]
     head += ["two CPU cores", "one H200"]
     return report.table(head, [row for _, row in rows])
 

@@ -153,6 +153,9 @@ def test_kernels_start_as_pytorchs():
 
 # In float64: over the steps rounding grows a thousandfold.
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:When fit\\(\\) ends the net has its average"
+)
 def test_twenty_steps_of_fit(rng):
     with floats("float64"):
         ours, theirs = both_nets(rng)
