@@ -202,7 +202,8 @@ def make(part):
 
         ours, stock = (in_a_model(body) for body in (ours_of, LAYERS[part][1]))
     for one, other in zip(aligned(ours, stock), stock.weights, strict=True):
-        other.assign(one)
+        # A copy: JAX gives away the arrays that it trains.
+        other.assign(np.array(one))
     return ours, stock
 
 
