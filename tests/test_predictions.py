@@ -54,7 +54,7 @@ def test_a_recipe_takes_them():
 @pytest.mark.parametrize("name", presets.list())
 def test_presets_have_them(name):
     model = recipes.load(name)
-    assert model.class_names[0] == "airplane"
+    assert model.class_names[0] in ("airplane", "apple")
     assert len(model.class_names) == model.num_classes
     changed = type(model).from_preset(name, label_smoothing=0)
     assert changed.class_names == model.class_names
