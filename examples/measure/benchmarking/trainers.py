@@ -14,6 +14,7 @@ import numpy as np
 from benchmarking.report import PRODUCT
 
 from keras_davidnet import DavidNet, PyTorchSGD, datasets, recipes
+from keras_davidnet.layers.fast_layers import FastConv2D
 
 RATE, MOMENTUM, DECAY = 0.01, 0.9, 5e-4
 
@@ -94,15 +95,15 @@ def convolutions_flop(model):
     The frozen filters of a whitening are not counted.
     """
     flop = []
-    call = keras.layers.Conv2D.call
+    call = FastConv2D.call
 
-    def counted(layer, inputs):
-        outputs = call(layer, inputs)
+    def counted(layer, inputs, training=False):
+        outputs = call(layer, inputs, training)
         _, height, width, _ = outputs.shape
         flop.append(2 * height * width * math.prod(layer.kernel.shape))
         return outputs
 
-    with mock.patch.object(keras.layers.Conv2D, "call", counted):
+    with mock.patch.object(FastConv2D, "call", counted):
         model(np.zeros((1, *model.input_shape[1:]), "uint8"))
     return flop
 
