@@ -22,14 +22,13 @@ import numpy as np
 
 from keras_davidnet import ExampleLog, Resume, datasets, recipes
 
-CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
-
 
 def flip_labels(y, part, seed):
     """The labels, of which a part is replaced by another class; and which."""
     rng = np.random.default_rng(seed)
     wrong = rng.permutation(len(y)) < round(part * len(y))
-    others = (y + rng.integers(1, len(CLASSES), len(y))) % len(CLASSES)
+    classes = len(datasets.CIFAR10_CLASSES)
+    others = (y + rng.integers(1, classes, len(y))) % classes
     return np.where(wrong, others, y), wrong
 
 
@@ -44,7 +43,7 @@ def save_picture(path, images, labels, order):
     figure, axes = plt.subplots(4, 10, figsize=(10, 4.8), layout="constrained")
     for axis, index in zip(axes.flat, order, strict=False):
         axis.imshow(images[index])
-        axis.set_title(f"{CLASSES[labels[index]]}", fontsize=8)
+        axis.set_title(datasets.CIFAR10_CLASSES[labels[index]], fontsize=8)
     for axis in axes.flat:
         axis.axis("off")
     figure.savefig(path, dpi=120)

@@ -65,6 +65,16 @@ def check_numbers(name: str, values: Sequence[float]) -> list[float]:
         ) from None
 
 
+def check_three_counts(name: str, values) -> tuple[int, ...]:
+    """Raises a ValueError unless `values` are three positive integers."""
+    values = to_python(values)
+    if not isinstance(values, list | tuple) or len(values) != 3:
+        raise ValueError(
+            f"`{name}` must be three integers. Received: {name}={values!r}"
+        )
+    return tuple(check_count(name, value) for value in values)
+
+
 def check_image_shape(
     name: str, shape, min_size: int
 ) -> tuple[int | None, int | None, int]:

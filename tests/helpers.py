@@ -88,6 +88,80 @@ def filters_last(kernel):
     return np.moveaxis(kernel, (0, 1), (-1, -2))
 
 
+def numbers_in(net):
+    """The Keras net's arrays by the part of their path within it."""
+    return {
+        w.path.split("/", 1)[1]: keras.ops.convert_to_numpy(w).copy()
+        for w in net.weights
+    }
+
+
+def numbers_of(theirs):
+    """The arrays of a PyTorch net by Keras's names, and as Keras has them.
+
+    Its normalizations have names that begin with `bn`.
+    """
+    found = {}
+    for name, tensor in theirs.state_dict().items():
+        *layers, leaf = name.split(".")
+        if leaf == "num_batches_tracked":
+            continue
+        if layers[-1].startswith("bn"):
+            leaf = {"weight": "gamma", "bias": "beta"}.get(leaf, leaf)
+        leaf = {
+            "weight": "kernel",
+            "running_mean": "moving_mean",
+            "running_var": "moving_variance",
+        }.get(leaf, leaf)
+        # A copy: TensorFlow may work on the array that it is given.
+        array = tensor.numpy().copy()
+        found["/".join([*layers, leaf])] = (
+            filters_last(array) if array.ndim > 1 else array
+        )
+    return found
+
+
+def give(net, numbers):
+    """The Keras net gets these numbers, which are all that it has."""
+    assert numbers_in(net).keys() == numbers.keys()
+    for w in net.weights:
+        w.assign(numbers[w.path.split("/", 1)[1]])
+
+
+def assert_equal(actual, expected, tolerance):
+    """Each array to within a fraction of its largest value."""
+    assert actual.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_allclose(
+            actual[name],
+            array,
+            rtol=0,
+            atol=tolerance * np.abs(array).max(),
+            err_msg=name,
+        )
+
+
+def pixels(rng, n, height=17, width=19):
+    """Images whose neighbouring pixels are alike."""
+    small = rng.integers(0, 256, (n, height // 4 + 2, width // 4 + 2, 3))
+    large = small.repeat(4, 1).repeat(4, 2)[:, 1 : height + 1, 1 : width + 1]
+    noise = rng.integers(-20, 21, large.shape)
+    return np.clip(large + noise, 0, 255).astype("uint8")
+
+
+def normalized(images):
+    """Of mean 0.5 and deviation 64 / 255, exact in float32."""
+    return (np.asarray(images, "float64") - 127.5) / 64
+
+
+def for_torch(images):
+    """Normalized, as a tensor with the channels first."""
+    import torch
+
+    x = torch.tensor(normalized(images).transpose(0, 3, 1, 2))
+    return x.to(getattr(torch, keras.config.floatx()))
+
+
 def restored(model, arguments):
     """A net from the config of `model`, which was made with the arguments."""
     config = json.loads(json.dumps(model.get_config()))

@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_davidnet._array_checks import as_array
 from keras_davidnet._checks import check_count
+from keras_davidnet._files import written_whole
 from keras_davidnet._settings import describe, differences, flatten
 from keras_davidnet.callbacks.example_log import ExampleLog
 from keras_davidnet.datasets.batches import Batches, plan_of
@@ -145,14 +146,13 @@ class Resume(keras.callbacks.Callback):
     def _save(self):
         """Replaces the file in one step when the new one is on the disk."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_name(self.path.name + ".unfinished")
         arrays = [ops.convert_to_numpy(v) for v in self._variables()]
         arrays += [log.get_state() for log in self._example_logs[::-1]]
-        with open(unfinished, "wb") as file:
+        with (
+            written_whole(self.path) as unfinished,
+            open(unfinished, "wb") as file,
+        ):
             np.savez(file, np.array(json.dumps(self._state)), *arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, self.path)
 
     def _check_run(self):
         """Raises a ValueError if the file is of another run."""

@@ -121,6 +121,8 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         self.images, self.labels = images, labels
         self.batch_size, self.plan = batch_size, plan
+        if sample_weight is not None:
+            sample_weight = np.asarray(sample_weight)
         self.sample_weight = sample_weight
         self.functions = ()
         self._views = images
@@ -152,7 +154,7 @@ class Batches(keras.utils.PyDataset):
                 views = rows + self.plan.n * self.plan.flipped(epoch)[rows]
         batch = self._views[views], self.labels[rows]
         if self.sample_weight is not None:
-            batch = *batch, np.asarray(self.sample_weight)[rows]
+            batch = *batch, self.sample_weight[rows]
         for function in self.functions:
             batch = function(*batch)
         return batch

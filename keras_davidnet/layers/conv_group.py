@@ -7,7 +7,12 @@ import keras
 from keras import ops
 
 from keras_davidnet import _backend
-from keras_davidnet._checks import check_count, check_number, to_python
+from keras_davidnet._checks import (
+    check_count,
+    check_number,
+    check_three_counts,
+    to_python,
+)
 from keras_davidnet.initializers import Dirac, clone_initializer
 from keras_davidnet.layers.composite import (
     CompositeLayer,
@@ -93,15 +98,7 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.momentum = check_number("momentum", momentum, ge=0, le=1)
         self.epsilon = check_number("epsilon", epsilon, ge=0)
-        kernel_sizes = to_python(kernel_sizes)
-        if not isinstance(kernel_sizes, list | tuple) or len(kernel_sizes) != 3:
-            raise ValueError(
-                "`kernel_sizes` must be three integers. "
-                f"Received: kernel_sizes={kernel_sizes!r}"
-            )
-        self.kernel_sizes = tuple(
-            check_count("kernel_sizes", size) for size in kernel_sizes
-        )
+        self.kernel_sizes = check_three_counts("kernel_sizes", kernel_sizes)
         self.inner_filters = inner_filters and check_count(
             "inner_filters", inner_filters
         )

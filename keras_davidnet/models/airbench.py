@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_davidnet._checks import check_count, to_python
+from keras_davidnet._checks import check_three_counts, to_python
 from keras_davidnet.layers import ConvGroup, WhiteningConv2D
 from keras_davidnet.layers.fast_layers import FastActivation
 from keras_davidnet.models.image_classifier import ImageClassifier
@@ -95,13 +95,7 @@ class Airbench(ImageClassifier):
             head_initializer=head_initializer,
             **{**defaults, **kwargs},
         )
-        widths = to_python(widths)
-        if not isinstance(widths, list | tuple) or len(widths) != 3:
-            raise ValueError(
-                "`widths` must be three numbers of filters. "
-                f"Received: widths={widths!r}"
-            )
-        self.widths = tuple(check_count("widths", width) for width in widths)
+        self.widths = check_three_counts("widths", widths)
         self.residual = to_python(residual)
         common = {"trainable": self.trainable, "dtype": self.dtype_policy}
         self.whiten = WhiteningConv2D(

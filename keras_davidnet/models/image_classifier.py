@@ -351,12 +351,12 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         if hasattr(first, "adapt"):
             if isinstance(images, Batches):
                 shown = images.plan and images.plan.subset
-                images = (
-                    images.images if shown is None else images.images[shown]
-                )
+                images = images.images
+                if shown is not None:
+                    images = images[shown.nonzero()[0][: self.num_adapt_images]]
             images = first_images("images", images, self.num_adapt_images)
             images = self.check_arrays("images", images)
-            first.adapt(self.normalization(images[: self.num_adapt_images]))
+            first.adapt(self.normalization(images))
 
     def compile(
         self,

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_davidnet._checks import check_count, to_python
+from keras_davidnet._checks import check_three_counts
 from keras_davidnet.datasets import CIFAR100_MEAN, CIFAR100_STD
 from keras_davidnet.layers import ConvGroup, WhiteningConv2D
 from keras_davidnet.layers.fast_layers import FastActivation
@@ -93,8 +93,8 @@ class NavierStoked(ImageClassifier):
             "label_smoothing": 0.25,
         }
         super().__init__(num_classes, **{**defaults, **kwargs})
-        self.widths = _check_widths("widths", widths)
-        self.inner_widths = _check_widths("inner_widths", inner_widths)
+        self.widths = check_three_counts("widths", widths)
+        self.inner_widths = check_three_counts("inner_widths", inner_widths)
         common = {"trainable": self.trainable, "dtype": self.dtype_policy}
         self.whiten = WhiteningConv2D(centered=True, name="whiten", **common)
         self.activation = FastActivation(
@@ -133,13 +133,3 @@ class NavierStoked(ImageClassifier):
             "widths": self.widths,
             "inner_widths": self.inner_widths,
         }
-
-
-def _check_widths(name, widths):
-    widths = to_python(widths)
-    if not isinstance(widths, list | tuple) or len(widths) != 3:
-        raise ValueError(
-            f"`{name}` must be three numbers of filters. "
-            f"Received: {name}={widths!r}"
-        )
-    return tuple(check_count(name, width) for width in widths)

@@ -17,6 +17,7 @@ import numpy as np
 from keras_davidnet import _backend
 from keras_davidnet._array_checks import as_array, check_labels, describe
 from keras_davidnet._checks import check_count, check_number
+from keras_davidnet._files import written_whole
 from keras_davidnet._settings import (
     describe as describe_part,
     differences,
@@ -30,7 +31,6 @@ from keras_davidnet.recipes.runs import (
     digest,
     read_mask,
     run_folder,
-    written_whole,
 )
 
 if TYPE_CHECKING:

@@ -1,17 +1,18 @@
 """A folder of runs of one recipe, and what its nets say about images."""
 
-import contextlib
 import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_davidnet import evidence
 from keras_davidnet._array_checks import as_array, check_labels
+from keras_davidnet._files import written_whole
 from keras_davidnet.models import ImageClassifier
 
 # A file of this name is written last: the run is whole.
@@ -161,7 +162,8 @@ class Runs:
         Returns:
             `(runs, n)`, float32.
         """
-        labels, logits = self._labels(x, y), self._logits(x, views)
+        labels = self._check(x, y)
+        logits = self.predict(x, views)
         rows = np.arange(len(labels))
         margins = np.empty(logits.shape[:2], "float32")
         for margin, one in zip(margins, logits, strict=True):
@@ -174,7 +176,8 @@ class Runs:
         self, x: np.ndarray, y: np.ndarray, views: str | None = "own"
     ) -> np.ndarray:
         """The accuracy of each net, `(runs,)`, with arguments of `margins`."""
-        labels, logits = self._labels(x, y), self._logits(x, views)
+        labels = self._check(x, y)
+        logits = self.predict(x, views)
         return np.array([(one.argmax(-1) == labels).mean() for one in logits])
 
     def summary(
@@ -192,25 +195,26 @@ class Runs:
 
     def ensemble(self, x: np.ndarray, views: str | None = "own") -> np.ndarray:
         """The mean of the nets' probabilities, `(n, num_classes)`, float32."""
-        logits = self._logits(x, views)
+        self._check(x)
+        logits = self.predict(x, views)
         mean = np.zeros(logits.shape[1:])
         for one in logits:
             one = one.astype("float64")
             mean += np.exp(one - _log_sum_exp(one)[:, None]) / len(self)
         return mean.astype("float32")
 
-    def _logits(self, x, views):
-        activation = self[0].classifier_activation
-        if activation is not keras.activations.linear:
+    def _check(self, x, y: Any = None) -> Any:
+        """The flat labels, if the nets return logits of their classes."""
+        net = self[0]
+        if net.classifier_activation is not keras.activations.linear:
             raise ValueError(
                 "The nets must return logits. Received: nets with "
-                f"classifier_activation={activation.__name__!r}"
+                f"classifier_activation={net.classifier_activation.__name__!r}"
             )
-        return self.predict(x, views)
-
-    def _labels(self, x, y):
+        if y is None:
+            return None
         y = as_array("y", y)
-        check_labels("y", y, x, self[0].num_classes)
+        check_labels("y", y, x, net.num_classes)
         return y.reshape(-1).astype("int64")
 
 
@@ -236,13 +240,3 @@ def digest(*parts: np.ndarray | str) -> str:
             part = np.ascontiguousarray(part).data
         found.update(part.encode() if isinstance(part, str) else part)
     return found.hexdigest()[:32]
-
-
-@contextlib.contextmanager
-def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Where to write a file, which then replaces `path` in one step."""
-    unfinished = path.with_name(f"unfinished-{path.name}")
-    yield unfinished
-    with open(unfinished, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)

@@ -66,7 +66,7 @@ def test_killed_training_ends_as_if_it_had_not_been(tmp_path):
     expected = finish(whole)
 
     state = killed / "state.npz"
-    unfinished = killed / "state.npz.unfinished"
+    unfinished = killed / "unfinished-state.npz"
     # Between two epochs, in a save, in a step.
     kill(killed, changed(state))
     kill(killed, unfinished.exists)

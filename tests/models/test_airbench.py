@@ -5,7 +5,19 @@ import contextlib
 import keras
 import numpy as np
 import pytest
-from helpers import filters_first, filters_last, floats, restored
+from helpers import (
+    assert_equal,
+    filters_first,
+    filters_last,
+    floats,
+    for_torch,
+    give,
+    normalized,
+    numbers_in,
+    numbers_of,
+    pixels,
+    restored,
+)
 
 from keras_davidnet import Airbench, optimizers, recipes
 
@@ -22,66 +34,6 @@ MEAN, STD = (0.5,) * 3, (64 / 255,) * 3
 BATCH, STEPS_PER_EPOCH, EPOCHS, BIAS_EPOCHS = 24, 4, 5, 3
 STEPS = STEPS_PER_EPOCH * EPOCHS
 SMALL = {"widths": (16, 12, 14), "input_shape": (17, 19, 3)}
-
-KERAS_NAMES = {
-    "weight": "kernel",
-    "running_mean": "moving_mean",
-    "running_var": "moving_variance",
-}
-
-
-def numbers_of(theirs):
-    """The PyTorch net's arrays by Keras's names, and as Keras has them."""
-    found = {}
-    for name, tensor in theirs.state_dict().items():
-        *layers, leaf = name.split(".")
-        leaf = KERAS_NAMES.get(leaf, leaf)
-        if layers[-1].startswith("bn") and leaf == "bias":
-            leaf = "beta"
-        # A copy: TensorFlow may work on the array that it is given.
-        array = tensor.numpy().copy()
-        found["/".join([*layers, leaf])] = (
-            filters_last(array) if array.ndim > 1 else array
-        )
-    return found
-
-
-def numbers_in(ours):
-    """The Keras net's arrays by the part of their path within it."""
-    return {
-        w.path.split("/", 1)[1]: keras.ops.convert_to_numpy(w)
-        for w in ours.weights
-    }
-
-
-def assert_equal(actual, expected, tolerance):
-    """Each array to within a fraction of its largest value."""
-    assert actual.keys() == expected.keys()
-    for name, array in expected.items():
-        np.testing.assert_allclose(
-            actual[name],
-            array,
-            rtol=0,
-            atol=tolerance * np.abs(array).max(),
-            err_msg=name,
-        )
-
-
-def pixels(rng, n, height, width):
-    """Images whose neighbouring pixels are alike."""
-    small = rng.integers(0, 256, (n, height // 4 + 2, width // 4 + 2, 3))
-    large = small.repeat(4, 1).repeat(4, 2)[:, 1 : height + 1, 1 : width + 1]
-    noise = rng.integers(-20, 21, large.shape)
-    return np.clip(large + noise, 0, 255).astype("uint8")
-
-
-def normalized(images):
-    return (images.astype("float64") - 127.5) / 64
-
-
-def for_torch(images):
-    x = torch.tensor(normalized(images).transpose(0, 3, 1, 2))
-    return x.to(getattr(torch, keras.config.floatx()))
 
 
 def both_nets(rng, **arguments):
@@ -106,16 +58,8 @@ def both_nets(rng, **arguments):
     with torch.no_grad():
         for _ in range(3):
             theirs(for_torch(pixels(rng, 32, 25, 25)))
-    give(ours, theirs)
+    give(ours, numbers_of(theirs))
     return ours, theirs
-
-
-def give(ours, theirs):
-    """Our net gets the numbers of the other."""
-    numbers = numbers_of(theirs)
-    assert numbers_in(ours).keys() == numbers.keys()
-    for w in ours.weights:
-        w.assign(numbers[w.path.split("/", 1)[1]])
 
 
 @pytest.mark.parametrize("residual", [False, True])
@@ -223,7 +167,7 @@ def whitened_nets(rng, **arguments):
     images, labels = make_data(rng, *SMALL["input_shape"][:2])
     kernel = numpy_airbench.whitening_kernel(normalized(images))
     theirs.whiten.weight.data.copy_(torch.tensor(kernel))
-    give(ours, theirs)
+    give(ours, numbers_of(theirs))
     ours.compile(optimizer())
     return ours, theirs, images, labels
 

@@ -3,7 +3,17 @@
 import keras
 import numpy as np
 import pytest
-from helpers import filters_last, floats, restored
+from helpers import (
+    assert_equal,
+    filters_last,
+    floats,
+    for_torch,
+    give,
+    normalized,
+    numbers_in,
+    pixels,
+    restored,
+)
 
 from keras_davidnet import (
     CELU,
@@ -42,44 +52,6 @@ def numbers_of(theirs):
     return found
 
 
-def numbers_in(ours):
-    """The Keras net's arrays by the part of their path within it."""
-    return {
-        w.path.split("/", 1)[1]: keras.ops.convert_to_numpy(w).copy()
-        for w in ours.weights
-    }
-
-
-def assert_equal(actual, expected, tolerance):
-    """Each array to within a fraction of its largest value."""
-    assert actual.keys() == expected.keys()
-    for name, array in expected.items():
-        np.testing.assert_allclose(
-            actual[name],
-            array,
-            rtol=0,
-            atol=tolerance * np.abs(array).max(),
-            err_msg=name,
-        )
-
-
-def pixels(rng, n, height=17, width=19):
-    """Images whose neighbouring pixels are alike."""
-    small = rng.integers(0, 256, (n, height // 4 + 2, width // 4 + 2, 3))
-    large = small.repeat(4, 1).repeat(4, 2)[:, 1 : height + 1, 1 : width + 1]
-    noise = rng.integers(-20, 21, large.shape)
-    return np.clip(large + noise, 0, 255).astype("uint8")
-
-
-def normalized(images):
-    return (images.astype("float64") - 127.5) / 64
-
-
-def for_torch(images):
-    x = torch.tensor(normalized(images).transpose(0, 3, 1, 2))
-    return x.to(getattr(torch, keras.config.floatx()))
-
-
 def both_nets(rng, **arguments):
     """Both nets with the same random numbers, the whitening included."""
     arguments = SMALL | arguments
@@ -100,10 +72,7 @@ def both_nets(rng, **arguments):
     with torch.no_grad():
         for _ in range(3):
             theirs(for_torch(pixels(rng, 32)))
-    numbers = numbers_of(theirs)
-    assert numbers_in(ours).keys() == numbers.keys()
-    for w in ours.weights:
-        w.assign(numbers[w.path.split("/", 1)[1]])
+    give(ours, numbers_of(theirs))
     return ours, theirs
 
 

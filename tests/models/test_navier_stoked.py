@@ -3,7 +3,16 @@
 import keras
 import numpy as np
 import pytest
-from helpers import filters_last, floats, restored
+from helpers import (
+    assert_equal,
+    floats,
+    for_torch,
+    give,
+    numbers_in,
+    numbers_of,
+    pixels,
+    restored,
+)
 
 from keras_davidnet import NavierStoked, recipes
 
@@ -14,11 +23,6 @@ from plain import pytorch_cifar100 as plain  # noqa: E402
 MEAN, STD = (0.5,) * 3, (64 / 255,) * 3
 BATCH, STEPS_PER_EPOCH, EPOCHS = 24, 8, 2.5
 SMALL = {"widths": (16, 12, 14), "inner_widths": (6, 10, 11)}
-
-KERAS_NAMES = {
-    "running_mean": "moving_mean",
-    "running_var": "moving_variance",
-}
 
 
 class BatchNorm(torch.nn.BatchNorm2d):
@@ -33,60 +37,6 @@ class BatchNorm(torch.nn.BatchNorm2d):
             # Another tensor: the gradient looks at the first.
             self.running_var = old + (n - 1) / n * new
         return outputs
-
-
-def numbers_of(theirs):
-    """The PyTorch net's arrays by Keras's names, and as Keras has them."""
-    found = {}
-    for name, tensor in theirs.state_dict().items():
-        *layers, leaf = name.split(".")
-        if leaf == "num_batches_tracked":
-            continue
-        if layers[-1].startswith("bn"):
-            leaf = {"weight": "gamma", "bias": "beta"}.get(leaf, leaf)
-        leaf = {"weight": "kernel", **KERAS_NAMES}.get(leaf, leaf)
-        # A copy: TensorFlow may work on the array that it is given.
-        array = tensor.numpy().copy()
-        found["/".join([*layers, leaf])] = (
-            filters_last(array) if array.ndim > 1 else array
-        )
-    return found
-
-
-def numbers_in(ours):
-    """The Keras net's arrays by the part of their path within it."""
-    return {
-        w.path.split("/", 1)[1]: keras.ops.convert_to_numpy(w)
-        for w in ours.weights
-    }
-
-
-def assert_equal(actual, expected, tolerance):
-    """Each array to within a fraction of its largest value."""
-    assert actual.keys() == expected.keys()
-    for name, array in expected.items():
-        np.testing.assert_allclose(
-            actual[name],
-            array,
-            rtol=0,
-            atol=tolerance * np.abs(array).max(),
-            err_msg=name,
-        )
-
-
-def pixels(rng, n, height, width):
-    """Images whose neighbouring pixels are alike."""
-    small = rng.integers(0, 256, (n, height // 4 + 2, width // 4 + 2, 3))
-    large = small.repeat(4, 1).repeat(4, 2)[:, 1 : height + 1, 1 : width + 1]
-    noise = rng.integers(-20, 21, large.shape)
-    return np.clip(large + noise, 0, 255).astype("uint8")
-
-
-def normalized(images):
-    """As tensors, channels first."""
-    x = (np.asarray(images, "float64") - 127.5) / 64
-    x = torch.tensor(x.transpose(0, 3, 1, 2))
-    return x.to(getattr(torch, keras.config.floatx()))
 
 
 def both_nets(rng, input_shape, num_classes=100, **widths):
@@ -108,21 +58,13 @@ def both_nets(rng, input_shape, num_classes=100, **widths):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.normal_(module.bias, std=0.2)
     theirs.to(getattr(torch, keras.config.floatx()))
-    plain.whiten(theirs, normalized(pixels(rng, 100, 16, 16)))
+    plain.whiten(theirs, for_torch(pixels(rng, 100, 16, 16)))
     # Statistics near those of images: far from them all logits are alike.
     with torch.no_grad():
         for _ in range(3):
-            theirs(normalized(pixels(rng, 32, 25, 25)))
-    give(ours, theirs)
+            theirs(for_torch(pixels(rng, 32, 25, 25)))
+    give(ours, numbers_of(theirs))
     return ours, theirs
-
-
-def give(ours, theirs):
-    """Our net gets the numbers of the other."""
-    numbers = numbers_of(theirs)
-    assert numbers_in(ours).keys() == numbers.keys()
-    for w in ours.weights:
-        w.assign(numbers[w.path.split("/", 1)[1]])
 
 
 @pytest.mark.parametrize(
@@ -138,7 +80,7 @@ def test_logits(rng, height, width, widths):
     images = pixels(rng, 16, height, width)
     for training in (False, True):
         with torch.no_grad():
-            expected = theirs.train(training)(normalized(images)).numpy()
+            expected = theirs.train(training)(for_torch(images)).numpy()
         logits = keras.ops.convert_to_numpy(ours(images, training=training))
         assert_equal({"logits": logits}, {"logits": expected}, 1e-5)
     # The step in training moved the statistics.
@@ -164,7 +106,7 @@ def test_sizes_of_the_published_net():
 def test_twenty_steps(rng, monkeypatch):
     """Of the recipe, but for the order of the images and their crops."""
     monkeypatch.setattr(plain, "BATCH", BATCH)
-    monkeypatch.setattr(plain, "normalize", normalized)
+    monkeypatch.setattr(plain, "normalize", for_torch)
     monkeypatch.setattr(plain, "crop_and_flip", lambda x, *_: x)
     monkeypatch.setattr(torch, "randperm", torch.arange)
     # Rounding of 32 bits, in which some backends scale images, would grow.
@@ -212,7 +154,7 @@ def test_whitening(rng):
     ours = NavierStoked(mean=MEAN, std=STD, input_shape=(17, 19, 3), **SMALL)
     ours.adapt(images)
     theirs = plain.Net(**SMALL)
-    plain.whiten(theirs, normalized(images))
+    plain.whiten(theirs, for_torch(images))
     found = numbers_in(ours)["whiten/kernel"].reshape(12, 1, 24)
     expected = numbers_of(theirs)["whiten/kernel"].reshape(12, 24, 1)
     # Their order, and which is the negative of which, mean nothing.
