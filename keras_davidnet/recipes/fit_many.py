@@ -6,10 +6,12 @@ import importlib
 import json
 import os
 import pathlib
+import random
 import threading
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import keras
 import numpy as np
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 _SUBSET = 0x68616C66
 # A run seeds what all threads of a process share.
 _one_run = threading.Lock()
+# Keras draws its seeds by `random.randint`, and the threads by which a worker
+# of Dask tells that it is alive draw from the same numbers.
+_own_numbers = random.Random()
 
 
 def fit_many(
@@ -120,7 +125,12 @@ def _train(recipe, x, y, folder, seed, half_precision, verbose):
 
 def _work(recipe, folder, threads, half_precision, seed):
     """`_train` in a worker, on the arrays in the folder."""
-    with _one_run:
+    with (
+        _one_run,
+        mock.patch.multiple(
+            random, seed=_own_numbers.seed, randint=_own_numbers.randint
+        ),
+    ):
         if threads is not None:
             _backend.set_threads(threads)
         x, y = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in "xy")

@@ -5,10 +5,12 @@ import json
 import multiprocessing
 import os
 import pathlib
+import random
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 
 import keras
 import numpy as np
@@ -217,6 +219,29 @@ def test_bad_arguments(recipe, tmp_path, arguments, message):
     assert not folder.exists()
 
 
+@pytest.mark.slow
+def test_threads_that_draw_random_numbers(recipe, tmp_path):
+    short = recipe.replace(epochs=1)
+    done = threading.Event()
+
+    def draw():
+        while not done.wait(1e-3):
+            random.random()
+
+    thread = threading.Thread(target=draw)
+    with concurrent.futures.ThreadPoolExecutor(2) as executor:
+        thread.start()
+        try:
+            runs = short.fit_many(
+                X, Y, seeds=SEEDS, folder=tmp_path, executor=executor, verbose=0
+            )
+        finally:
+            done.set()
+            thread.join()
+    for seed, net in zip(SEEDS, runs, strict=True):
+        assert_same(net, short.fit(X, Y, seed=seed, verbose=0))
+
+
 def test_shut_down_executor(recipe, tmp_path):
     executor = concurrent.futures.ThreadPoolExecutor()
     executor.shutdown()
@@ -360,10 +385,6 @@ def test_a_worker_with_another_precision(recipe, tmp_path):
     assert "bfloat16" in str(error.value.__cause__)
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow",
-    reason="on JAX the workers of Dask draw other weights; not understood yet",
-)
 @pytest.mark.slow
 @pytest.mark.extra
 def test_dask(recipe, runs, tmp_path):
