@@ -3,9 +3,8 @@
     python examples/measure/ablations.py --data cifar10.npz
 
 Recipes with narrow nets and three epochs, as they are and with one part
-changed, under the same seeds.  Each run leaves a JSON file in --output, as
-examples/measure/runs.py has it; the same command continues where it was
-stopped.  `ablations.json` has the accuracies of all, from which
+changed, under the same seeds.  The same command continues where it was stopped.
+`ablations.json` has the accuracies of all, from which
 examples/measure/tables.py makes the table of docs/results/ablations.md.
 """
 
@@ -25,12 +24,14 @@ from keras_davidnet.optimizers import PyTorchSGD
 EPOCHS = 3
 
 
+@keras.saving.register_keras_serializable("ablations")
 class NoisyAirbench(Airbench):
     """Its first filters are orthogonal, but whiten no image."""
 
     def adapt(self, images):
         rng = np.random.default_rng(0)
-        super().adapt(rng.integers(0, 256, images.shape, "uint8"))
+        shape = 5000, *self.input_shape[1:]
+        super().adapt(rng.integers(0, 256, shape, "uint8"))
 
 
 class InitializedAnew:
@@ -44,10 +45,12 @@ class InitializedAnew:
                 layer.kernel_initializer = self.initializer()
 
 
+@keras.saving.register_keras_serializable("ablations")
 class RandomAirbench(InitializedAnew, Airbench):
     initializer = PyTorchUniform
 
 
+@keras.saving.register_keras_serializable("ablations")
 class GlorotDavidNet(InitializedAnew, DavidNet):
     initializer = keras.initializers.GlorotUniform
 
@@ -116,31 +119,17 @@ def main():
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--output", type=pathlib.Path, default="runs/ablations")
     args = parser.parse_args()
-    settings = {"epochs": args.epochs, "nets": repr(NARROW)}
-    settings["changes"] = {name: list(CHANGES[name]) for name in CHANGES}
-    runs.check_settings(args.output / "settings.json", settings)
     train, test = datasets.load_cifar10(args.data)
-    accuracy = {
-        name: {change: {} for change in changes}
-        for name, changes in CHANGES.items()
-    }
-    for seed in args.seeds:
-        for name, changes in CHANGES.items():
-            for index, (change, changed) in enumerate(changes.items()):
-                path = args.output / f"{name}-{index}-{seed}.json"
-                recipe = recipes.get(name).replace(
-                    **{"epochs": args.epochs, **NARROW[name], **changed}
-                )
-                result = runs.kept_run(
-                    f"{name}, {change}, seed {seed}",
-                    recipe,
-                    seed,
-                    train,
-                    test,
-                    path,
-                    save=False,
-                )
-                accuracy[name][change][seed] = result["accuracy"]
+    accuracy = {name: {} for name in CHANGES}
+    for name, changes in CHANGES.items():
+        for index, (change, changed) in enumerate(changes.items()):
+            print(f"{name}, {change}", flush=True)
+            recipe = recipes.get(name).replace(
+                **{"epochs": args.epochs, **NARROW[name], **changed}
+            )
+            folder = args.output / f"{name}-{index}"
+            results = runs.run_seeds(recipe, args.seeds, train, test, folder)
+            accuracy[name][change] = {r["seed"]: r["accuracy"] for r in results}
     runs.write(
         args.output / "ablations.json",
         {

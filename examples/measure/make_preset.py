@@ -1,4 +1,4 @@
-"""Puts a net that runs.py trained with --save among the package's presets.
+"""Puts a net that runs.py trained among the package's presets.
 
     python examples/measure/make_preset.py runs/airbench94_muon 8
 
@@ -17,8 +17,9 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
-from runs import accuracy_by_views, copy, load_data, write
+from runs import VIEWS, load_data, write
 
+import keras_davidnet
 from keras_davidnet import datasets, presets, recipes
 
 MOST_BYTES = 10_000_000
@@ -36,17 +37,36 @@ def parse_arguments():
     return parser.parse_args()
 
 
+def copy(model, **changes):
+    """A net of the same weights, not compiled."""
+    net = type(model).from_config({**model.get_config(), **changes})
+    net.set_weights(model.get_weights())
+    return net
+
+
+def accuracy_by_views(model, images, labels):
+    """Accuracy by the views that are averaged."""
+    accuracy = {}
+    for views in VIEWS:
+        net = copy(model, dtype="float32", views=views)
+        net.compile()
+        _, accuracy[views or "plain"] = net.evaluate(
+            images, labels, batch_size=1000, verbose=0
+        )
+    return accuracy
+
+
 def main():
     args = parse_arguments()
-    settings = json.loads((args.folder / "settings.json").read_text())
-    if settings["set"]:
+    summary = json.loads((args.folder / "summary.json").read_text())
+    if summary["set"]:
         raise SystemExit(
             "A preset must be of its recipe as it is. Received: "
-            f"{settings['set']}"
+            f"{summary['set']}"
         )
-    source = args.folder / f"seed-{args.seed}.keras"
-    run = json.loads(source.with_suffix(".json").read_text())
-    recipe = recipes.get(settings["recipe"])
+    source = args.folder / "nets" / f"seed-{args.seed}" / "net.keras"
+    run = json.loads((args.folder / f"seed-{args.seed}.json").read_text())
+    recipe = recipes.get(summary["recipe"])
     _, test = load_data(recipe, args.data)
     model = keras.saving.load_model(source, compile=False)
     if source.stat().st_size > MOST_BYTES:
@@ -62,15 +82,18 @@ def main():
         "seed": args.seed,
         "command": (
             f"python examples/measure/runs.py {recipe.name} --seeds "
-            f"{args.seed} --precision {settings['precision']} --save"
+            f"{args.seed} --precision {run['precision']}"
         ),
         "accuracy": {
             "run": run["accuracy"],
             # As presets.load() gives it: rounded to float16 if need be.
-            "file": accuracy_by_views(copy(model, dtype="float32"), test)[0],
+            "file": accuracy_by_views(model, *test),
         },
-        "backend": settings["backend"],
-        "versions": {"keras_davidnet": settings["version"], **run["versions"]},
+        "backend": keras.backend.backend(),
+        "versions": {
+            "keras_davidnet": keras_davidnet.__version__,
+            **run["versions"],
+        },
         "hardware": run["hardware"],
         "trained": trained.isoformat(),
         "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),

@@ -9,12 +9,11 @@ A recipe of 100 classes is trained on CIFAR-100, any other on CIFAR-10.
 Prints each seed's accuracy, their mean, standard deviation and range, the
 mean's 95% interval, and the p-value against the gate, both by Student's t.  The
 test set is evaluated once per seed, after the last epoch: plain, and averaged
-over views.  Each seed leaves `seed-N.json`, with --save the net beside it, and
-all leave `summary.json`.  The same command continues where it was stopped,
-after the last whole epoch.
+over views.  Each seed leaves `seed-N.json`, all leave `summary.json`, and the
+nets are in `nets`.  The same command continues where it was stopped, after the
+last whole epoch.
 
-Set-up is the time until the first epoch, with the whitening; training that of
-the epochs, compilation included; evaluation that of all views.  For Linux.
+The seconds are those of the epochs, compilation included.  For Linux.
 """
 
 import argparse
@@ -23,7 +22,6 @@ import json
 import os
 import pathlib
 import re
-import time
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -32,8 +30,7 @@ import keras
 import machine
 from spread import print_report, summarize
 
-import keras_davidnet
-from keras_davidnet import Resume, datasets, recipes
+from keras_davidnet import datasets, recipes
 
 VIEWS = (None, "mirror", "mirror_translate")
 
@@ -88,106 +85,36 @@ def parse_arguments():
         "--precision", help="or that of the recipe, as mixed_bfloat16"
     )
     parser.add_argument("--gate", type=float, help="the mean to beat, as 0.94")
-    parser.add_argument(
-        "--save",
-        action="store_true",
-        help="keep the nets in float32, without optimizer, as seed-N.keras",
-    )
     parser.add_argument("--output", type=pathlib.Path, help="or runs/RECIPE")
     args = parser.parse_args()
     args.output = args.output or pathlib.Path("runs", args.recipe)
     return args
 
 
-class Timer(keras.callbacks.Callback):
-    """Adds the seconds of each epoch to its logs, so `Resume` keeps them."""
-
-    def on_train_begin(self, logs=None):
-        self.begin = time.perf_counter()
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch_begin = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs):
-        logs["seconds"] = time.perf_counter() - self.epoch_begin
-
-
-def run(recipe, seed: int, train, test, path, save) -> dict:
-    """Trains once and measures; continues from a state beside `path`."""
-    keras.backend.clear_session()
-    timer = Timer()
-    begin = time.perf_counter()
-    model = recipe.fit(
-        *train,
-        seed=seed,
-        callbacks=[timer, Resume(path.with_suffix(".npz"))],
-        verbose=2,
-    )
-    if save:
-        copy(model, dtype="float32").save(path.with_suffix(".keras"))
-    history = model.history.history
-    evaluation_begin = time.perf_counter()
-    accuracy, loss = accuracy_by_views(model, test)
-    return {
-        "seed": seed,
-        "precision": model.dtype_policy.name,
-        "accuracy": accuracy,
-        "loss": loss,
-        "seconds": {
-            "set-up": timer.begin - begin,
-            "training": sum(history["seconds"]),
-            "evaluation": time.perf_counter() - evaluation_begin,
-        },
-        "history": history,
-        "versions": machine.versions(),
-        "hardware": machine.hardware(keras.backend.backend()),
+def run_seeds(recipe, seeds, train, test, folder) -> list[dict]:
+    """Trains the nets that are not there yet; what each reached."""
+    runs = recipe.fit_many(*train, seeds=seeds, folder=folder, verbose=2)
+    accuracy = {
+        views or "plain": runs.accuracy(*test, views=views) for views in VIEWS
     }
-
-
-def kept_run(label, recipe, seed, train, test, path, save) -> dict:
-    """What `path` holds of this run, after it if need be."""
-    if not path.exists():
-        print(label, flush=True)
-        write(path, run(recipe, seed, train, test, path, save))
-        path.with_suffix(".npz").unlink()
-    return json.loads(path.read_text())
-
-
-def accuracy_by_views(model, test) -> tuple[dict, dict]:
-    """Accuracy and loss on the test set, by the views that are averaged."""
-    accuracy, loss = {}, {}
-    for views in VIEWS:
-        net = copy(model, views=views)
-        net.compile()
-        logs = net.evaluate(*test, batch_size=1000, verbose=0, return_dict=True)
-        name = views or "plain"
-        accuracy[name], loss[name] = logs["accuracy"], logs["loss"]
-    return accuracy, loss
-
-
-def copy(model, **changes):
-    """A net of the same weights, not compiled."""
-    net = type(model).from_config({**model.get_config(), **changes})
-    net.set_weights(model.get_weights())
-    return net
+    return [
+        {
+            "seed": seed,
+            "precision": recipe.net_arguments.get("dtype", "float32"),
+            "accuracy": {name: float(accuracy[name][i]) for name in accuracy},
+            "seconds": {"training": sum(history["seconds"])},
+            "history": history,
+            "versions": machine.versions(),
+            "hardware": machine.hardware(keras.backend.backend()),
+        }
+        for i, (seed, history) in enumerate(
+            zip(seeds, runs.histories, strict=True)
+        )
+    ]
 
 
 def write(path: pathlib.Path, content: dict) -> None:
-    """Writes JSON that is there whole or not at all."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(json.dumps(content, indent=1))
-    unfinished.replace(path)
-
-
-def check_settings(path: pathlib.Path, settings: dict) -> None:
-    """Keeps runs of other settings from being taken for these."""
-    if path.exists() and (found := json.loads(path.read_text())) != settings:
-        raise SystemExit(
-            f"{path.parent} holds runs of other settings, {found}: give "
-            f"another --output. Received: {settings}"
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(path, settings)
+    path.write_text(json.dumps(content, indent=1))
 
 
 def load_data(recipe: recipes.Recipe, path: str | None) -> tuple:
@@ -201,33 +128,19 @@ def main():
     recipe = recipes.get(args.recipe).replace(**dict(args.set))
     if args.precision:
         recipe = recipe.replace(dtype=args.precision)
-    settings = {
+    train, test = load_data(recipe, args.data)
+    results = run_seeds(recipe, args.seeds, train, test, args.output / "nets")
+    for result in results:
+        write(args.output / f"seed-{result['seed']}.json", result)
+    summary = {
         "recipe": args.recipe,
         "set": {name: str(value) for name, value in args.set},
-        "precision": recipe.net_arguments.get("dtype", "float32"),
-        "backend": keras.backend.backend(),
-        "version": keras_davidnet.__version__,
-    }
-    check_settings(args.output / "settings.json", settings)
-    train, test = load_data(recipe, args.data)
-    results = []
-    for seed in args.seeds:
-        path = args.output / f"seed-{seed}.json"
-        label = f"seed {seed}"
-        results.append(
-            kept_run(label, recipe, seed, train, test, path, args.save)
-        )
-    summary = {
-        "settings": settings,
         "seeds": args.seeds,
         "accuracy": {
             name: summarize([r["accuracy"][name] for r in results], args.gate)
             for name in results[0]["accuracy"]
         },
-        "seconds": {
-            part: summarize([r["seconds"][part] for r in results])
-            for part in results[0]["seconds"]
-        },
+        "seconds": summarize([r["seconds"]["training"] for r in results]),
     }
     write(args.output / "summary.json", summary)
     print_report(results, summary["accuracy"])

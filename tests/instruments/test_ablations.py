@@ -13,9 +13,8 @@ def beginning(recipe, images):
     """All that a run of the recipe begins with."""
     keras.utils.set_random_seed(0)
     model = recipe.model()
-    if hasattr(model, "adapt"):
-        model.adapt(images)
     dataset = recipe.dataset(images, np.zeros(len(images)), seed=0)
+    model.adapt(dataset)
     optimizer = keras.optimizers.serialize(recipe.optimizer(len(dataset)))
     order = dataset.plan.alternating_flip
     config = {**model.get_config(), "name": None}
