@@ -60,3 +60,12 @@ def test_label_noise():
     # The three lowest are the images 1, 2 and 3.
     found = module.precision_and_recall(scores, wrong, 3)
     assert found == (2 / 3, 2 / 3)
+
+
+def test_rank_correlations(rng):
+    module = load("data_attribution.py")
+    a, b = rng.integers(0, 9, (2, 40, 3))
+    np.testing.assert_allclose(
+        module.rank_correlations(a, b),
+        [stats.spearmanr(a[:, i], b[:, i]).statistic for i in range(3)],
+    )

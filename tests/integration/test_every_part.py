@@ -89,7 +89,7 @@ def trained():
         keras.utils.set_random_seed(0)
         if name in QUANTIZED:
             net = DavidNet(num_classes=3, width=1, input_shape=(16, 16, 3))
-            with pytest.warns(UserWarning, match="does not have a `quantize`"):
+            with pytest.warns(UserWarning, match="quantiz"):
                 net.quantize(**QUANTIZED[name])
             return net
         model = every_part.make(*name.split("-"))
