@@ -440,6 +440,8 @@ def test_arguments(make, arguments):
         {"images": [[1], [2]]},
         {"labels": np.zeros(7)},
         {"labels": 3},
+        {"sample_weight": np.ones(7)},
+        {"sample_weight": np.ones((8, 1))},
         {"seed": "one"},
         {"seed": 1.5},
         {"seed": -1},
