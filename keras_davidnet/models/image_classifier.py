@@ -797,7 +797,9 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             format: `"tf_saved_model"`, `"litert"`, `"onnx"`, or another that
                 `keras.Model.export` knows.
             input_signature: By default one input, `images`, uint8, of the
-                model's `input_shape`, any batch size.
+                model's `input_shape`, any batch size.  In `format="torch"` that
+                size is 1 without
+                `dynamic_shapes={0: torch.export.Dim("batch")}`.
             verbose, **kwargs: As for `keras.Model.export`.
         """
         if input_signature is None:

@@ -125,6 +125,17 @@ def litert(net, folder):
     return lambda x: serve(images=x)["output_0"]
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="Keras exports it on torch")
+def test_pt2(net, images, tmp_path):
+    import torch
+
+    path = tmp_path / "net.pt2"
+    batch = torch.export.Dim("batch")
+    net.export(path, format="torch", dynamic_shapes={0: batch}, verbose=False)
+    module = torch.export.load(path).module()
+    check(lambda x: module(torch.from_numpy(x)).detach().numpy(), net, images)
+
+
 # Keras's patch of tf2onnx, and tf2onnx itself, under NumPy 2.
 @pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")
 # A free batch size makes Keras take the older of torch's two exporters.
