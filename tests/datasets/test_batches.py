@@ -287,6 +287,15 @@ def test_fit_shows_the_epoch_that_it_is_in(pairs):
     assert_seen(model, order(5), order(6))
 
 
+def test_a_loop_of_single_epochs_warns(pairs):
+    dataset, model = train_ds(pairs), own()
+    model.fit(dataset, epochs=1, verbose=0)
+    with pytest.warns(UserWarning, match="initial_epoch=e"):
+        model.fit(dataset, epochs=1, verbose=0)
+    # A warning would be an error.
+    model.fit(dataset, initial_epoch=1, epochs=2, verbose=0)
+
+
 @pytest.mark.parametrize("steps", [None, 2])
 def test_neither_views_nor_validation_move_the_plan(pairs, steps):
     dataset, model = train_ds(pairs), own()

@@ -199,6 +199,23 @@ def test_a_file_of_each_net_still_loads(name):
     assert model.body[0].trainable is not frozen
 
 
+def test_a_file_in_hdf5_loads(rng, tmp_path):
+    images = rng.integers(0, 256, (4, 8, 8, 3), "uint8")
+    model = DavidNet(width=1, input_shape=(8, 8, 3))
+    model.compile()
+    model.fit(images, np.arange(4), verbose=0)
+    keras.saving.save_model(model, tmp_path / "net.h5")
+    # Keras asks for the class of each layer of others.
+    loaded = keras.saving.load_model(
+        tmp_path / "net.h5", custom_objects={"DavidNet": DavidNet}
+    )
+    loss, other = (
+        net.evaluate(images, np.arange(4), verbose=0)[0]
+        for net in (model, loaded)
+    )
+    assert other == pytest.approx(loss, rel=1e-6)
+
+
 def test_a_file_with_a_loss_of_probabilities_loads(rng, tmp_path):
     """0.1.0 took such a loss; `compile` refuses it now."""
     images = rng.integers(0, 256, (2, 8, 8, 3), "uint8")

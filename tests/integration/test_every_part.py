@@ -168,6 +168,22 @@ def test_made_again_in_another_precision(trained, name):
     assert_same(without_optimizer(plain), without_optimizer(again))
 
 
+@pytest.fixture
+def channels_first():
+    keras.config.set_image_data_format("channels_first")
+    yield
+    keras.config.set_image_data_format("channels_last")
+
+
+@pytest.mark.parametrize("name", ["davidnet", "airbench", "whitened_davidnet"])
+def test_channels_are_last(trained, channels_first, name):
+    """Whatever Keras's settings say."""
+    model = trained(f"{name}-float32")
+    other = every_part.NETS[name]("float32")
+    other.set_weights(model.get_weights())
+    assert_same(without_optimizer(model), without_optimizer(other))
+
+
 @pytest.mark.parametrize("cls", [ConvBN, ResBlock, ConvGroup])
 def test_what_was_left_alone_is_not_in_the_config(cls):
     part = cls(4)

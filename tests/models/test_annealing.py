@@ -53,6 +53,30 @@ def test_the_rate_ends_within_an_epoch():
     )
 
 
+@pytest.mark.parametrize(
+    "optimizer, expected",
+    [
+        (lambda steps: keras.optimizers.Adam(1e-3), [1e-3, 1e-3]),
+        # The half cosine of six steps, at the third and the sixth.
+        (
+            lambda steps: keras.optimizers.SGD(
+                keras.optimizers.schedules.CosineDecay(0.1, steps)
+            ),
+            0.05 * (1 + np.cos(np.pi * np.array([2, 5]) / 6)),
+        ),
+    ],
+)
+def test_a_family_with_another_optimizer(optimizer, expected):
+    class Family(DavidNet):
+        @staticmethod
+        def default_optimizer(steps_per_epoch=97, epochs=12, batch_size=512):
+            return optimizer(steps_per_epoch * epochs)
+
+    model = Family(num_classes=3, width=1, dropout=0, augmentation=None)
+    model.compile()
+    np.testing.assert_allclose(rates(model, 2), expected, rtol=1e-5)
+
+
 def test_each_fit_is_annealed():
     model = net()
     for epochs in (4, 6):

@@ -26,6 +26,17 @@ def batch():
     return images, rng.integers(0, 10, 12)
 
 
+@pytest.mark.parametrize("name", ["pool", "linear"])
+def test_the_head_takes_no_layer_of_the_body(name):
+    class Family(DavidNet):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            setattr(self, name, keras.layers.Conv2D(4, 1))
+
+    with pytest.raises(ValueError, match=f"`{name}`.*a Family"):
+        Family(width=1)
+
+
 @pytest.fixture(scope="module")
 def trained(batch):
     """A net whose statistics of batches are no longer 0 and 1."""
