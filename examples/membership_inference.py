@@ -81,7 +81,7 @@ def main():
         "--output", type=pathlib.Path, default="runs/membership_inference"
     )
     args = parser.parse_args()
-    (x, y), (x_test, y_test) = datasets.load_cifar10(args.data)
+    (x, y), _ = datasets.load_cifar10(args.data)
     x, y = x[: args.images], y[: args.images]
     recipe = recipes.get("davidnet").replace(
         width=args.width, epochs=args.epochs
@@ -94,16 +94,17 @@ def main():
         folder=args.output / "nets",
         verbose=2,
     )
-    margins, masks = runs.margins(x, y, views="mirror"), runs.masks
+    views = "mirror"
+    margins, masks = runs.margins(x, y, views), runs.masks
     scores = lira(margins[:-1], masks[:-1], margins[-1])
     known = np.isfinite(scores)
     members = masks[-1][known]
     false, true, _ = metrics.roc_curve(members, scores[known])
     area = metrics.auc(false, true)
 
-    trained, tested = runs.accuracy(x, y)[-1], runs.accuracy(x_test, y_test)[-1]
-    print(f"Target: {trained:.2%} of the training set, half of which it saw;")
-    print(f"{tested:.2%} of the test set")
+    right = runs.predict(x, views)[-1].argmax(1) == y.ravel()
+    seen, unseen = right[masks[-1]].mean(), right[~masks[-1]].mean()
+    print(f"The target: {seen:.2%} of its images, {unseen:.2%} of the others")
     print(f"Area under the curve: {area:.3f}")
     for rate in (0.001, 0.01):
         found = true[false <= rate].max()
