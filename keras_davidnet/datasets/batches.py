@@ -122,13 +122,13 @@ class Batches(keras.utils.PyDataset):
         self.images, self.labels = images, labels
         self.batch_size, self.plan = batch_size, plan
         if sample_weight is not None:
-            sample_weight = np.asarray(sample_weight)
-            if sample_weight.shape != (len(images),):
+            if np.shape(sample_weight) != (len(images),):
                 raise ValueError(
                     "`sample_weight` must hold a weight for each image, here "
                     f"of shape ({len(images)},). "
-                    f"Received: sample_weight.shape={sample_weight.shape}"
+                    f"Received: an array of shape {np.shape(sample_weight)}"
                 )
+            sample_weight = np.asarray(sample_weight)
         self.sample_weight = sample_weight
         self.functions = ()
         self._views = images
