@@ -2,15 +2,15 @@
 
     python examples/data_attribution.py --data cifar10.npz
 
-Trains many small nets, each on a random half of some training images, and fits
-for each test image a linear model that predicts its margin from which images
-the net saw: the weight of an image says how much it helps or harms.  These are
-the datamodels of Ilyas et al. (2022), https://arxiv.org/abs/2202.00622, by
-ridge regression in place of the Lasso.
+Trains many small nets, each on a random half of some training images.  For each
+test image it fits a linear model, from which training images a net saw to the
+margin of that net.  A positive weight means that the training image helps, a
+negative one that it harms.  These are the datamodels of Ilyas et al. (2022),
+https://arxiv.org/abs/2202.00622, by ridge regression in place of the Lasso.
 
-A quarter of the nets is kept from the regression.  The linear datamodeling
-score of Park et al. (2023), https://arxiv.org/abs/2303.14186, is the rank
-correlation of their margins with the predicted ones, mean over the test images.
+A quarter of the nets is held out.  The linear datamodeling score of Park et al.
+(2023), https://arxiv.org/abs/2303.14186, is Spearman's rank correlation of their
+predicted and true margins, averaged over the test images.
 
 It needs matplotlib, scikit-learn, SciPy and, without --data, a download.  The
 same command continues where it was stopped.

@@ -6,8 +6,8 @@ Exports a pretrained net from raw uint8 images, without test-time augmentation,
 to every format that Keras knows, runs each file in its own runtime with all
 cores, and prints a row of a table: the size, the largest difference from the
 logits that Keras computes, milliseconds for one image, and images a second in
-batches of 500.  On TensorFlow also an int8 LiteRT file, which was calibrated on
-500 training images, and its accuracy on the test images beside Keras's.
+batches of 500.  On TensorFlow it also makes an int8 LiteRT file, calibrated on
+500 training images, and prints its accuracy on the test images and Keras's.
 
 It needs the extra `export` and the packages of the runtimes: onnxruntime,
 openvino.
