@@ -9,8 +9,8 @@ negative one that it harms.  These are the datamodels of Ilyas et al. (2022),
 https://arxiv.org/abs/2202.00622, by ridge regression in place of the Lasso.
 
 A quarter of the nets is held out.  The linear datamodeling score of Park et al.
-(2023), https://arxiv.org/abs/2303.14186, is Spearman's rank correlation of their
-predicted and true margins, averaged over the test images.
+(2023), https://arxiv.org/abs/2303.14186, is Spearman's rank correlation of
+their predicted and true margins, averaged over the test images.
 
 It needs matplotlib, scikit-learn, SciPy and, without --data, a download.  The
 same command continues where it was stopped.
