@@ -110,6 +110,7 @@ def test_trains_as_on_images_scaled_before(data):
         np.testing.assert_allclose(weight, expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_sizes_begin_within_an_epoch(data):
     """As in `fit`s of the parts of the epochs, step by step."""
     x, y = data

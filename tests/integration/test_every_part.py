@@ -175,6 +175,7 @@ def channels_first():
     keras.config.set_image_data_format("channels_last")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["davidnet", "airbench", "whitened_davidnet"])
 def test_channels_are_last(trained, channels_first, name):
     """Whatever Keras's settings say."""

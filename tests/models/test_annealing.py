@@ -53,6 +53,7 @@ def test_the_rate_ends_within_an_epoch():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer, expected",
     [

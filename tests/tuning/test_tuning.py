@@ -401,6 +401,7 @@ def test_rate_and_weights_through_hyperband(data, record, tmp_path):
     assert resumed
 
 
+@pytest.mark.slow
 def test_best_model(data, tmp_path):
     tuner = keras_tuner.RandomSearch(
         narrow(),
