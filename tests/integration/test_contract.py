@@ -488,28 +488,34 @@ OPTIMIZER_USES = (
     interrupted,
     rates,
 )
-NET_USES = (
-    *dict.fromkeys((*LAYER_USES, *OPTIMIZER_USES)),
-    weighted,
-    streamed,
-    batched,
-    best_weights,
-)
+NET_USES = (*LAYER_USES, weights_of_another, weighted, streamed, batched)
 CASES = [
     *((part, "sgd", use) for part in LAYERS for use in LAYER_USES),
     *((part, "sgd", use) for part in NETS for use in NET_USES),
+    # What the shell of the nets does alone: one net is enough.
+    *(
+        ("davidnet", "sgd", use)
+        for use in (*OPTIMIZER_USES, best_weights)
+        if use not in NET_USES
+    ),
+    # Kinds of SGD: what may differ is what is saved and the steps.
     *(
         ("davidnet", optimizer, use)
-        for optimizer in OPTIMIZERS
-        if optimizer != "sgd"
+        for optimizer in ("pytorch_sgd", "coupled_sgd")
+        for use in (saved, weights_of_another)
+    ),
+    # Not PyTorchSGD: Keras's velocity holds the rate, and once that changes its
+    # step is another.
+    ("davidnet", "coupled_sgd", rates),
+    *(
+        ("davidnet", optimizer, use)
+        for optimizer in ("grouped", "lookahead", "average")
         for use in OPTIMIZER_USES
     ),
 ]
 # The layer does not learn that the model around it was given weights, and asks
 # for `adapt`.
 CASES.remove(("whitening", "sgd", cloned))
-# Keras's velocity holds the rate, which is another step once the rate changes.
-CASES.remove(("davidnet", "pytorch_sgd", rates))
 QUICK = [
     *((part, "sgd", fit_and_evaluate) for part in ("conv_bn", *NETS)),
     *(("davidnet", "average", use) for use in (built_by_hand, rates)),
