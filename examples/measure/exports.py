@@ -101,7 +101,7 @@ def int8(folder, path, images):
     converter.representative_dataset = lambda: (
         {"images": images[i : i + 1]} for i in range(len(images))
     )
-    pathlib.Path(path).write_bytes(converter.convert())
+    path.write_bytes(converter.convert())
 
 
 def seconds(run, images, rounds):

@@ -47,9 +47,10 @@ def copy(model, **changes):
 def accuracy_by_views(model, images, labels):
     """Accuracy by the views that are averaged."""
     accuracy = {}
+    net = copy(model, dtype="float32")
+    net.compile()
     for views in VIEWS:
-        net = copy(model, dtype="float32", views=views)
-        net.compile()
+        net.views = views
         _, accuracy[views or "plain"] = net.evaluate(
             images, labels, batch_size=1000, verbose=0
         )

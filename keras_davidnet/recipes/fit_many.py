@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 _SUBSET = 0x68616C66
 # A run seeds what all threads of a process share.
 _one_run = threading.Lock()
-# Keras draws its seeds by `random.randint`, and the threads by which a worker
-# of Dask tells that it is alive draw from the same numbers.
-_own_numbers = random.Random()
 
 
 def fit_many(
@@ -125,11 +122,12 @@ def _train(recipe, x, y, folder, seed, half_precision, verbose):
 
 def _work(recipe, folder, threads, half_precision, seed):
     """`_train` in a worker, on the arrays in the folder."""
+    # Keras draws its seeds by `random.randint`, and the threads by which a
+    # worker of Dask tells that it is alive draw from the same numbers.
+    own = random.Random()
     with (
         _one_run,
-        mock.patch.multiple(
-            random, seed=_own_numbers.seed, randint=_own_numbers.randint
-        ),
+        mock.patch.multiple(random, seed=own.seed, randint=own.randint),
     ):
         if threads is not None:
             _backend.set_threads(threads)
