@@ -9,17 +9,11 @@ from keras_davidnet import DavidNet, PyTorchSGD
 BACKEND = keras.backend.backend()
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), "uint8")
 LABELS = np.arange(8)
-LOGITS_LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def net(**arguments):
     arguments = {"width": 1, "input_shape": (8, 8, 3)} | arguments
     return DavidNet(**{"augmentation": None, "dropout": 0} | arguments)
-
-
-def stock(body):
-    images = keras.Input((8, 8, 3), dtype="uint8")
-    return keras.Model(images, body(images))
 
 
 class Stream(keras.utils.PyDataset):
