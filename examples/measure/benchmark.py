@@ -8,12 +8,13 @@ an order drawn anew for each round, so that whatever else the machine does falls
 on all alike.  Backends and PyTorch are measured where they are installed, and
 the nets beside a product of two large matrices: the share of the processor's
 peak that they reach.  bfloat16 is measured too on a processor that computes in
-it.  Prints the tables, and writes benchmark.json, benchmark.md and
-benchmark.png.  For Linux.
+it, and `predict` on the widest net.  Prints the tables, and writes
+benchmark.json, benchmark.md and benchmark.png.  For Linux.
 """
 
 import argparse
 import dataclasses
+import functools
 import importlib.util
 import json
 import os
@@ -132,6 +133,12 @@ def main():
     airbench = case("fit Airbench", width=64, batch=args.airbench_batch)
     cases = [airbench, *product]
     groups.append([in_bfloat16(c) for c in cases] if bfloat16 else cases)
+    widest = functools.partial(case, width=max(args.widths))
+    predictions = [widest("predict", backend) for backend in args.backends]
+    if torch:
+        predictions.append(widest("predict by PyTorch", "torch"))
+    if importlib.util.find_spec("onnxruntime") and first == "tensorflow":
+        predictions.append(widest("predict by ONNX Runtime"))
     comparisons = []
     for cases in groups:
         comparisons.append(measure(cases, args))
@@ -156,6 +163,7 @@ def main():
             args,
         ),
         "pipeline": measure([case("pipeline alone")], args),
+        "predict": measure(predictions, args),
         "resident_bytes": resident_memory(case("fit", batch=min(BATCHES))),
         "command": " ".join(["python", *sys.argv]),
         "seconds": time.perf_counter() - begin,

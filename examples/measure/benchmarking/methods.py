@@ -1,14 +1,21 @@
 """The trainers by name."""
 
 from benchmarking.loops import loop
-from benchmarking.plain import CompiledPyTorch, PlainJax, PyTorch
+from benchmarking.plain import (
+    CompiledPyTorch,
+    PlainJax,
+    PredictPyTorch,
+    PyTorch,
+)
 from benchmarking.trainers import (
     Fit,
     FitAirbench,
     FitManySteps,
     FitWithoutAugmentation,
     MatrixProduct,
+    OnnxRuntime,
     Pipeline,
+    Predict,
 )
 
 METHODS = {
@@ -22,4 +29,7 @@ METHODS = {
     "plain JAX": PlainJax,
     "PyTorch": PyTorch,
     "torch.compile": CompiledPyTorch,
+    "predict": Predict,
+    "predict by PyTorch": PredictPyTorch,
+    "predict by ONNX Runtime": OnnxRuntime,
 }

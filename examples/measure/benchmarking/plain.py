@@ -64,3 +64,11 @@ class CompiledPyTorch(PyTorch):
     def __init__(self, case):
         super().__init__(case)
         self.net = self.torch.compile(self.net)
+
+
+class PredictPyTorch(PyTorch):
+    def run(self, data):
+        self.net.eval()
+        with self.torch.inference_mode():
+            for images in data[0].split(self.case.batch):
+                self.net(self.plain.normalize(images))

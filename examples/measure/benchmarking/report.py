@@ -6,13 +6,19 @@ import statistics
 PRODUCT = 4096
 PRODUCT_FLOP = 2 * PRODUCT**3
 # Nothing of Keras.
-PLAIN = ("plain JAX", "PyTorch", "torch.compile")
+PLAIN = (
+    "plain JAX",
+    "PyTorch",
+    "torch.compile",
+    "predict by PyTorch",
+    "predict by ONNX Runtime",
+)
 
 
 def tables(report: dict) -> str:
     """All of them, as Markdown."""
     parts = []
-    for results in report["comparisons"]:
+    for results in [*report["comparisons"], report["predict"]]:
         nets = [r for r in results if r["method"] != "matrix product"]
         title = f"width {nets[0]['width']}"
         parts.append(_speed_table(title, nets))
@@ -41,7 +47,7 @@ def peak_gb(result: dict) -> float:
 
 
 def ratios_of(results: list[dict]):
-    """Each fit over the methods without Keras and those of its backend."""
+    """`fit` and `predict` over what lacks Keras and what has their backend."""
     for one in results:
         for other in results:
             comparable = all(
@@ -49,7 +55,8 @@ def ratios_of(results: list[dict]):
             ) and (
                 other["method"] in PLAIN or one["backend"] == other["backend"]
             )
-            if comparable and one["method"] == "fit" != other["method"]:
+            ours = one["method"] in ("fit", "predict")
+            if ours and comparable and one["method"] != other["method"]:
                 yield one, other, by_round(speeds(one), speeds(other))
 
 

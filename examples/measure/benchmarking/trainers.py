@@ -2,10 +2,12 @@
 
 Each is built for a case.  Its `data` makes what it takes of `(n, 32, 32, 3)`
 uint8 images and their labels, whole batches of them; `run` trains on that once,
-normalisation and augmentation included, and returns when the last step is done.
+normalisation and augmentation included, or predicts, and returns when the last
+step is done.
 """
 
 import math
+import tempfile
 import warnings
 from unittest import mock
 
@@ -87,6 +89,32 @@ class FitWithoutAugmentation(Fit):
             width=case.width, dtype=case.precision, augmentation=None
         )
         self.compile()
+
+
+class Predict(Trainer):
+    """Not training: the net's logits."""
+
+    def data(self, images, labels):
+        return images
+
+    def run(self, data):
+        self.model.predict(data, self.batch, verbose=0)
+
+
+class OnnxRuntime(Predict):
+    """The exported net."""
+
+    def __init__(self, case):
+        import onnxruntime
+
+        super().__init__(case)
+        with tempfile.TemporaryDirectory() as folder:
+            self.model.export(f"{folder}/net.onnx", "onnx", verbose=False)
+            self.session = onnxruntime.InferenceSession(f"{folder}/net.onnx")
+
+    def run(self, data):
+        for i in range(0, len(data), self.batch):
+            self.session.run(None, {"images": data[i : i + self.batch]})
 
 
 def convolutions_flop(model):
