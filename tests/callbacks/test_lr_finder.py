@@ -149,10 +149,7 @@ def test_stops_at_a_loss_that_is_not_finite():
     assert_same(model.get_weights(), [np.ones((1, 1))])
 
 
-@pytest.mark.parametrize(
-    "make",
-    [stock_net, davidnet, pytest.param(airbench, marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize("make", [stock_net, davidnet])
 def test_leaves_the_model_as_it_was(make):
     """A net that was trained before, to its last bit."""
     model, train_ds = make(), batches()
@@ -166,7 +163,7 @@ def test_leaves_the_model_as_it_was(make):
     assert model.optimizer.get_config() == config
 
 
-@pytest.mark.parametrize("make", [stock_net, davidnet, airbench])
+@pytest.mark.parametrize("make", [stock_net, airbench])
 @pytest.mark.slow
 def test_training_afterwards_is_that_of_a_model_without_it(make):
     """The rate, the augmentation and the order of the images are the same."""
