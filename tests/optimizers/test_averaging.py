@@ -1,5 +1,7 @@
 """Lookahead and the moving average against NumPy; and what keeps them."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from keras_davidnet import (
     Lookahead,
     PyTorchSGD,
     Resume,
+    optimizers,
     recipes,
 )
 
@@ -237,6 +240,14 @@ def test_an_average_that_is_longer_than_the_run():
     model = compiled(ExponentialAverage(sgd(), 4))
     with pytest.warns(UserWarning, match="90% of that after 8 steps"):
         fit(model, 1)
+
+
+@pytest.mark.parametrize("steps, warned", [(200, 1), (201, 0)])
+def test_a_short_bag_of_tricks_warns(steps, warned):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        optimizers.bag_of_tricks_optimizer(steps, epochs=1)
+    assert sum("its average" in str(w.message) for w in caught) == warned
 
 
 def test_a_part_of_an_epoch():
