@@ -137,7 +137,8 @@ def main():
     predictions = [widest("predict", backend) for backend in args.backends]
     if torch:
         predictions.append(widest("predict by PyTorch", "torch"))
-    if importlib.util.find_spec("onnxruntime") and first == "tensorflow":
+    onnx = all(map(importlib.util.find_spec, ("onnxruntime", "tf2onnx")))
+    if onnx and first == "tensorflow":
         predictions.append(widest("predict by ONNX Runtime"))
     comparisons = []
     for cases in groups:

@@ -48,15 +48,15 @@ def peak_gb(result: dict) -> float:
 
 def ratios_of(results: list[dict]):
     """`fit` and `predict` over what lacks Keras and what has their backend."""
-    for one in results:
+    ours = [r for r in results if r["method"] in ("fit", "predict")]
+    for one in ours:
         for other in results:
             comparable = all(
                 one[key] == other[key] for key in ("batch", "precision")
             ) and (
                 other["method"] in PLAIN or one["backend"] == other["backend"]
             )
-            ours = one["method"] in ("fit", "predict")
-            if ours and comparable and one["method"] != other["method"]:
+            if comparable and one["method"] != other["method"]:
                 yield one, other, by_round(speeds(one), speeds(other))
 
 
