@@ -118,7 +118,7 @@ def check_label_shape(name: str, labels) -> None:
         )
 
 
-def check_labels(name: str, labels, images, num_classes: int) -> None:
+def check_labels(name: str, labels, images, num_classes: float) -> None:
     """Raises a ValueError unless these are sparse labels of the images."""
     check_label_shape(name, labels)
     if len(labels) != len(images):

@@ -7,6 +7,7 @@ import keras
 
 from keras_davidnet._checks import check_three_counts, to_python
 from keras_davidnet.layers import ConvGroup, WhiteningConv2D
+from keras_davidnet.layers.composite import serialize
 from keras_davidnet.layers.fast_layers import FastActivation
 from keras_davidnet.models.image_classifier import ImageClassifier
 from keras_davidnet.optimizers import airbench_optimizer
@@ -35,6 +36,9 @@ class Airbench(ImageClassifier):
         residual: Whether each group has a third convolution and a sum, which
             the net for 96% has.
         momentum: Momentum of the batch normalizations' moving statistics.
+        epsilon: Added to the batch normalizations' variances.  A channel that
+            is almost constant, as where images have a blank background, needs
+            more than the default: `Recipe.for_data` takes 1e-3.
         whitening_bias_initializer: Initializer of the whitening's bias; by
             default uniform within `1 / sqrt(12)`.
         head_initializer: Initializer of the linear layer; by default uniform
@@ -80,6 +84,7 @@ class Airbench(ImageClassifier):
         residual: bool = False,
         *,
         momentum: float = 0.6,
+        epsilon: float = 1e-12,
         whitening_bias_initializer: str | Callable = _WHITENING_BIAS,
         head_initializer: str | Callable = _HEAD,
         group_activation: str | Callable = "gelu",
@@ -113,12 +118,14 @@ class Airbench(ImageClassifier):
                 residual,
                 group_activation,
                 momentum=momentum,
+                epsilon=epsilon,
                 name=f"group{index}",
                 **common,
             )
             for index, width in enumerate(self.widths, 1)
         )
         self.momentum = self.group1.momentum
+        self.epsilon = self.group1.epsilon
         self.body = [
             self.whiten,
             self.activation,
@@ -132,8 +139,9 @@ class Airbench(ImageClassifier):
             **super().get_config(),
             "widths": self.widths,
             "residual": self.residual,
-            "group_activation": self.group1.get_config()["activation"],
+            "group_activation": serialize(self.group1.activation),
             "momentum": self.momentum,
+            "epsilon": self.epsilon,
             "whitening_bias_initializer": keras.initializers.serialize(
                 self.whitening_bias_initializer
             ),

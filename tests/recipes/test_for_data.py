@@ -88,6 +88,23 @@ def test_forty_images_are_learned(rng):
     assert (model.predict(x[30:], verbose=0).argmax(1) == y[30:]).all()
 
 
+@pytest.mark.slow
+def test_a_blank_background(rng):
+    # Channels of one value nearly everywhere; with the epsilon of the recipe,
+    # 1e-12, this run stays at chance.
+    x, y = np.zeros((600, 28, 28, 1), "uint8"), np.arange(600) % 3
+    for image, label in zip(x, y, strict=True):
+        top, left = rng.integers(0, 20, 2)
+        width = (3, 5, 8)[label]
+        image[top : top + 8, left : left + width] = rng.integers(128, 256)
+    recipe = recipes.get("airbench94_muon").for_data(x, y)
+    recipe = recipe.replace(
+        widths=(16, 32, 32), alternating_flip=False, views=None, epochs=5
+    )
+    model = recipe.fit(x[:500], y[:500], verbose=0, seed=1)
+    assert (model.predict(x[500:], verbose=0).argmax(1) == y[500:]).all()
+
+
 X, Y = data(20)
 
 
