@@ -48,8 +48,9 @@ def check_number(name: str, value, **bounds: float) -> float:
         and all(getattr(operator, key)(value, bounds[key]) for key in bounds)
     ):
         limits = " and ".join(f"{_WORDS[key]} {bounds[key]}" for key in bounds)
+        wanted = f"a number {limits}".rstrip()
         raise ValueError(
-            f"`{name}` must be a number {limits}. Received: {name}={value!r}"
+            f"`{name}` must be {wanted}. Received: {name}={value!r}"
         )
     return float(value)
 

@@ -12,7 +12,7 @@ import keras
 _NUMBER = re.compile(r"_\d+(?=[/_]|$)")
 
 
-def describe(part: Any) -> dict:
+def class_and_config(part: Any) -> dict:
     """Class and config of a model or an optimizer."""
     name = keras.saving.get_registered_name(type(part))
     try:

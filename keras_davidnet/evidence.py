@@ -39,7 +39,7 @@ def summarize(
     numbers = _check_values("values", values)
     n = len(numbers)
     mean = numbers.mean()
-    sd = numbers.std(ddof=1) if n > 1 else None
+    sd = _standard_deviation(numbers) if n > 1 else None
     summary = {
         "n": n,
         "mean": float(mean),
@@ -112,12 +112,11 @@ def compare(
         result["runs_needed"] = None
     if min(len(first), len(second)) < 2:
         return result
-    variance = (
-        (first - second).var(ddof=1)
+    result["sd"] = sd = (
+        _standard_deviation(first - second, abs(first).max())
         if paired
-        else first.var(ddof=1) + second.var(ddof=1)
+        else math.hypot(*map(_standard_deviation, (first, second)))
     )
-    result["sd"] = sd = math.sqrt(variance)
     if not sd:
         return result
     stats = _stats()
@@ -141,6 +140,12 @@ def compare(
             range(2, 2**60), 0.8, key=power
         )
     return result
+
+
+def _standard_deviation(values, size=None):
+    """0 where values differ by rounding errors of numbers of that size."""
+    size = abs(values).max() if size is None else size
+    return values.std(ddof=1) if np.ptp(values) > 1e-12 * size else 0.0
 
 
 def _check_values(name, values):

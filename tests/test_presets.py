@@ -136,6 +136,28 @@ def test_a_folder(tmp_path, rng):
     same_weights(
         DavidNet.from_preset(folder, num_classes=5).body[-1], net.body[-1]
     )
-    assert "A `DavidNet`" in (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text()
+    assert "A `DavidNet`" in card and "the logits of 3 classes" in card
     with pytest.raises(ValueError, match="new or empty. Received"):
         net.save_to_preset(folder)
+
+
+def test_the_folder_of_a_backbone(tmp_path):
+    net = DavidNet(3, width=2, include_top=False)
+    net.save_to_preset(tmp_path)
+    headed = DavidNet.from_preset(tmp_path, include_top=True)
+    assert headed.compute_output_shape(headed.input_shape) == (None, 3)
+    same_weights(headed.body[-1], net.body[-1])
+
+
+def test_as_many_classes_have_their_names():
+    name = "airbench94_muon_cifar10"
+    net = Airbench.from_preset(name, num_classes=10)
+    assert net.class_names == recipes.load(name).class_names is not None
+
+
+def test_the_card_of_probabilities(tmp_path):
+    net = DavidNet(3, width=2, classifier_activation="softmax")
+    net.save_to_preset(tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert "the outputs (softmax) of 3 classes" in card

@@ -99,9 +99,6 @@ class ProgressiveResizing(keras.callbacks.Callback):
         if batch in self._later:
             self.model.training_size = self._later[batch]
 
-    def on_train_end(self, logs=None):
-        self.restore()
-
     def restore(self):
         """Trains on the images as they are again."""
         # `fit` may fail before it gives its model to the callbacks.

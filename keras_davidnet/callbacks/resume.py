@@ -13,7 +13,7 @@ from keras import ops
 from keras_davidnet._array_checks import as_array
 from keras_davidnet._checks import check_count
 from keras_davidnet._files import written_whole
-from keras_davidnet._settings import describe, differences, flatten
+from keras_davidnet._settings import class_and_config, differences, flatten
 from keras_davidnet.callbacks.example_log import ExampleLog
 from keras_davidnet.datasets.batches import Batches, plan_of
 
@@ -74,6 +74,8 @@ class Resume(keras.callbacks.Callback):
     def on_data(self, x, y, callbacks=()):
         """Takes what `fit` trains on; the models of this package call it."""
         self._data = _checksum(x, y)
+        if self.dataset is None:
+            self._plan = getattr(x, "plan", None)
         self._example_logs = [
             one for one in callbacks if isinstance(one, ExampleLog)
         ]
@@ -158,8 +160,8 @@ class Resume(keras.callbacks.Callback):
         """Raises a ValueError if the file is of another run."""
         model, plan = self.model, self._plan
         run = {
-            "model": describe(model),
-            "optimizer": describe(model.optimizer),
+            "model": class_and_config(model),
+            "optimizer": class_and_config(model.optimizer),
             "variables": [
                 f"{v.dtype} {tuple(v.shape)} {v.path}"
                 for v in self._variables()

@@ -209,8 +209,7 @@ class Batches(keras.utils.PyDataset):
     def tf_dataset(self) -> "tf.data.Dataset":
         """The same batches as a `tf.data.Dataset`, drawn ahead of the step.
 
-        Each of its iterators shows the epoch that `plan.epoch` is when the
-        first batch is drawn.
+        Each batch is of the epoch that `plan.epoch` is when it is drawn.
         """
         import tensorflow as tf
 

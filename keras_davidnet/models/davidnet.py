@@ -44,8 +44,6 @@ class DavidNet(ImageClassifier):
 
     Raises:
         ValueError: If an argument is out of its range.
-        TypeError: If `augmentation` is neither a layer nor `"crop_flip"` nor
-            None.
 
     Example:
 

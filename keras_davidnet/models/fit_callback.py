@@ -75,9 +75,11 @@ class FitCallback(keras.callbacks.Callback):
             # Once: each call of a loop of `fit` would warn.
             if steps and epoch < epochs and not self.model.warned_of_rates:
                 last_step = made + total_steps(epochs - epoch, steps)
-                self.model.warned_of_rates = _warn(
-                    schedules, last_step
-                ) | _warn_of_average(average, total_steps(epochs, steps))
+                warned = [
+                    _warn_of_end(schedules, last_step),
+                    _warn_of_average(average, total_steps(epochs, steps)),
+                ]
+                self.model.warned_of_rates = any(warned)
             return
         if steps is None:
             raise ValueError(
@@ -205,7 +207,7 @@ def _warn_of_average(average, steps):
     return share > 0.1
 
 
-def _warn(schedules, last_step):
+def _warn_of_end(schedules, last_step):
     """Warns if a user's rates end elsewhere than `fit`; whether it did."""
     rates = [one for one in schedules if isinstance(one, PiecewiseLinear)]
     if not rates:

@@ -456,14 +456,15 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         size = batch_size or 32 if is_array else getattr(x, "batch_size", None)
         if steps_per_epoch is None:
             self._check_batches(x, size, validation_split)
-        plan = x.plan if isinstance(x, Batches) else None
-        if plan is not None:
-            if steps_per_epoch not in (None, len(x)):
-                raise ValueError(
-                    "An epoch of `x` has its own number of batches, "
-                    f"{len(x)}. Received: steps_per_epoch={steps_per_epoch}"
-                )
-            kwargs["shuffle"] = False
+        plan = None
+        if isinstance(x, Batches):
+            plan = x.plan
+            kwargs["shuffle"] = False  # They come in their own order.
+        if plan is not None and steps_per_epoch not in (None, len(x)):
+            raise ValueError(
+                f"An epoch of `x` has its own number of batches, {len(x)}. "
+                f"Received: steps_per_epoch={steps_per_epoch}"
+            )
         if class_weight is not None:
             # Keras wants a weight for each class of some kinds of data.
             ones = dict.fromkeys(range(self.num_classes), 1.0)
@@ -747,12 +748,13 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             )
         if not changes.get("include_top", True):
             changes.setdefault("views", None)
-        if "num_classes" in changes:
+        same_classes = changes.get("num_classes") in (None, trained.num_classes)
+        if not same_classes:
             changes.setdefault("class_names", None)
         net = cls.from_config({**trained.get_config(), **changes})
         for layer, source in zip(net.body, trained.body, strict=True):
             layer.set_weights(source.get_weights())
-        if net.include_top and net.num_classes == trained.num_classes:
+        if net.include_top and trained.include_top and same_classes:
             net.linear.set_weights(trained.linear.get_weights())
         return net
 
@@ -775,7 +777,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
                 f"Received: folder={str(folder)!r}"
             )
         # Without the optimizer.
-        keras.saving.save_model(self._copy(), folder, zipped=False)
+        keras.saving.save_model(self.copy_with(), folder, zipped=False)
         with open(os.path.join(folder, "README.md"), "w") as card:
             card.write(presets.model_card(self))
 
@@ -811,13 +813,18 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         # 16 bits change the logits, and Keras's ONNX export wants float32.
         net = self
         if self.compute_dtype != "float32":
-            net = self._copy(dtype="float32", augmentation=None)
+            net = self.copy_with(dtype="float32", augmentation=None)
         super(ImageClassifier, net).export(
             filepath, format, verbose, input_signature, **kwargs
         )
 
-    def _copy(self, **changes):
-        """The net with changed arguments, not compiled."""
+    def copy_with(self, **changes: Any) -> "ImageClassifier":
+        """A net of the same weights with changed arguments, not compiled.
+
+        Args:
+            **changes: Arguments of the net that leave its weights' shapes as
+                they are, such as `dtype` or `views`.
+        """
         net = self.from_config({**self.get_config(), **changes})
         net.set_weights(self.get_weights())
         return net

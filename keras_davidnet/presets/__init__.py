@@ -43,11 +43,10 @@ def load(preset: str | PathLike) -> keras.Model:
 
     Args:
         preset: One of `list()`; or a folder that `save_to_preset` wrote; or
-            what else `keras.saving.load_model` reads, such as
-            `"hf://user/model"`, the same folder at Hugging Face.
+            `"hf://user/model"`, such a folder at Hugging Face.
 
     Returns:
-        The net in float32, not compiled.
+        The net, not compiled; one of `list()` is in float32.
 
     Raises:
         ValueError: If there is no such net.
@@ -64,10 +63,7 @@ def load(preset: str | PathLike) -> keras.Model:
     class_names = info(str(preset))["class_names"]
     stored = keras.saving.load_model(_FOLDER / f"{preset}.keras", compile=False)
     # The larger nets are stored in float16, the first without class names.
-    changes = {"dtype": "float32", "class_names": class_names}
-    net = type(stored).from_config({**stored.get_config(), **changes})
-    net.set_weights(stored.get_weights())
-    return net
+    return stored.copy_with(dtype="float32", class_names=class_names)
 
 
 CARD = """\
@@ -94,7 +90,10 @@ model = keras.saving.load_model("FOLDER")
 
 def model_card(net: keras.Model) -> str:
     """What `save_to_preset` says of a net, in Markdown."""
-    outputs = f"the logits of {net.num_classes} classes"
+    kind = "logits"
+    if net.classifier_activation is not keras.activations.linear:
+        kind = f"outputs ({net.classifier_activation.__name__})"
+    outputs = f"the {kind} of {net.num_classes} classes"
     if net.class_names:
         outputs += ": " + ", ".join(net.class_names)
     if not net.include_top:

@@ -20,11 +20,7 @@ from keras_davidnet import _backend
 from keras_davidnet._array_checks import as_array, check_labels, describe
 from keras_davidnet._checks import check_count, check_number
 from keras_davidnet._files import written_whole
-from keras_davidnet._settings import (
-    describe as describe_part,
-    differences,
-    flatten,
-)
+from keras_davidnet._settings import class_and_config, differences, flatten
 from keras_davidnet.callbacks import Resume
 from keras_davidnet.datasets import EpochPlan
 from keras_davidnet.recipes.runs import (
@@ -104,8 +100,7 @@ def _train(recipe, x, y, folder, seed, half_precision, verbose):
     )
     # Without the optimizer, which takes as much space.
     changes = {"dtype": "float16"} if half_precision else {}
-    net = type(model).from_config({**model.get_config(), **changes})
-    net.set_weights(model.get_weights())
+    net = model.copy_with(**changes)
     with written_whole(path / "net.keras") as unfinished:
         net.save(unfinished)
     _write_json(
@@ -191,8 +186,8 @@ def _settings(recipe, x, y):
         "epochs": recipe.epochs,
         "alternating_flip": recipe.alternating_flip,
         "image_sizes": recipe.image_sizes and dict(recipe.image_sizes),
-        "model": describe_part(model),
-        "optimizer": describe_part(
+        "model": class_and_config(model),
+        "optimizer": class_and_config(
             recipe.optimizer(max(1, len(x) // recipe.batch_size))
         ),
         "data": digest(x, y),

@@ -246,7 +246,8 @@ class Recipe:
             **fit_arguments,
         )
         model.one_view = False
-        model.views = model.views  # Traces the steps anew.
+        # They were traced with one view.
+        model.test_function = model.predict_function = None
         return model
 
     def fit_many(
@@ -375,8 +376,10 @@ class Recipe:
         ```
         """
         fields = vars(self).keys()
-        net = _arguments(*(base.__init__ for base in self.net.__mro__))
-        optimizer = _arguments(self.make_optimizer) - {"steps_per_epoch"}
+        net_class = changes.get("net", self.net)
+        net = _arguments(*(base.__init__ for base in net_class.__mro__))
+        make_optimizer = changes.get("make_optimizer", self.make_optimizer)
+        optimizer = _arguments(make_optimizer) - {"steps_per_epoch"}
         new = {
             "measured": (),  # They are about the recipe as it was.
             "net_arguments": dict(self.net_arguments),

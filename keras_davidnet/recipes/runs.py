@@ -60,7 +60,7 @@ class Runs:
             int(path.parent.name.removeprefix("seed-"))
             for path in self.folder.glob(f"seed-*/{RESULT}")
         )
-        self.seeds = finished if seeds is None else list(seeds)
+        self.seeds = finished if seeds is None else [*map(int, seeds)]
         missing = sorted({*self.seeds} - {*finished})
         if missing or not self.seeds:
             raise ValueError(
@@ -79,8 +79,7 @@ class Runs:
         dtype = self._result(seed)["dtype"]
         if net.dtype_policy.name != dtype:
             # It was kept in float16.
-            net = type(net).from_config({**net.get_config(), "dtype": dtype})
-            net.load_weights(path)
+            net = net.copy_with(dtype=dtype)
         return net
 
     def _result(self, seed):

@@ -15,6 +15,10 @@ from keras_davidnet.models import ImageClassifier
 from keras_davidnet.recipes.recipe import split
 from keras_davidnet.tuning.search_space import Argument, default_of
 
+# The number of steps is known when a trial is fitted; for fewer, an optimizer
+# may warn.
+_SOME_STEPS = 1000
+
 
 def fatal_on_error(function):
     """Ends the search on an error that the next trial would have, too.
@@ -88,7 +92,7 @@ class RecipeHyperModel(keras_tuner.HyperModel):
             recipe.replace(**{name: given})  # Reports an unknown name.
             argument = Argument(name, given, default_of(recipe, name))
             for value in argument.values:
-                recipe.replace(**{name: value}).optimizer(steps_per_epoch=1)
+                recipe.replace(**{name: value}).optimizer(_SOME_STEPS)
             self._arguments.append(argument)
 
     @fatal_on_error
@@ -98,10 +102,9 @@ class RecipeHyperModel(keras_tuner.HyperModel):
         # from `build`, before the first trial.
         trial = self._trial(hp)
         model = trial.model()
-        # The number of steps is known when the trial is fitted.
         model.default_optimizer = functools.partial(
             trial.make_optimizer,
-            steps_per_epoch=1,
+            steps_per_epoch=_SOME_STEPS,
             epochs=trial.epochs,
             batch_size=trial.batch_size,
             **trial.optimizer_arguments,

@@ -49,14 +49,18 @@ class Argument:
         if isinstance(default, float):
             values = [float(v) if is_number(v) else v for v in values]
         self.values = values
-        self._sampling = "log" if _LOGARITHMIC.fullmatch(name) else "linear"
-        above = "0 < " * (self._sampling == "log")
-        rises = len(values) == 2 and all(map(is_number, values))
-        rises = rises and values[0] < values[1] and (not above or values[0] > 0)
+        log = _LOGARITHMIC.fullmatch(name) is not None
+        self._sampling = "log" if log else "linear"
+        rises = (
+            len(values) == 2
+            and all(map(is_number, values))
+            and values[0] < values[1]
+            and (values[0] > 0 or not log)
+        )
         if not (rises if self._range else values):
             raise ValueError(
                 f"`{name}` must be a value, a list of values or, for numbers, "
-                f"a range (min, max), {above}min < max. "
+                f"a range (min, max), {'0 < ' if log else ''}min < max. "
                 f"Received: {name}={given}"
             )
 

@@ -392,6 +392,19 @@ def test_a_drawn_seed_goes_on(tmp_path):
     assert datasets[1].plan.seed == drawn
 
 
+def test_the_plan_that_fit_shows_is_compared(tmp_path):
+    def train(**kwargs):
+        compiled().fit(
+            make_dataset(IMAGES, LABELS, 4, training=True, **kwargs),
+            callbacks=[Resume(tmp_path / "state.npz")],
+            verbose=0,
+        )
+
+    train()
+    with pytest.raises(ValueError, match="alternating_flip: False, not True"):
+        train(alternating_flip=True)
+
+
 @pytest.mark.parametrize(
     "dataset", [[(IMAGES, LABELS)], make_dataset(IMAGES, LABELS, 4)]
 )

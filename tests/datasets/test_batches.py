@@ -287,6 +287,14 @@ def test_fit_shows_the_epoch_that_it_is_in(pairs):
     assert_seen(model, order(5), order(6))
 
 
+def test_batches_without_a_plan_keep_their_order(pairs):
+    images, labels = (part[:32] for part in pairs)
+    model = own()
+    # A warning that they are not shuffled would be an error.
+    model.fit(make_dataset(images, labels, SIZE), verbose=0)
+    assert_seen(model, labels.reshape(2, SIZE))
+
+
 def test_a_loop_of_single_epochs_warns(pairs):
     dataset, model = train_ds(pairs), own()
     model.fit(dataset, epochs=1, verbose=0)

@@ -140,7 +140,7 @@ def test_predictions_are_computed_once(runs, monkeypatch):
         type(runs[0]), "predict", lambda *_, **__: calls.append(1) or rows
     )
     np.testing.assert_array_equal(
-        recipes.Runs(runs.folder, SEEDS).predict(X[:7]), before
+        recipes.Runs(runs.folder, np.array(SEEDS)).predict(X[:7]), before
     )
     assert not calls
     # One that was interrupted goes on at the run where it was.

@@ -115,6 +115,15 @@ def test_bad_image_sizes():
         recipes.get("davidnet").replace(image_sizes={1: 32})
 
 
+def test_arguments_of_a_new_optimizer():
+    recipe = recipes.get("airbench94_muon").replace(
+        make_optimizer=optimizers.airbench_sgd_optimizer, learning_rate=10.0
+    )
+    assert recipe.optimizer_arguments["learning_rate"] == 10
+    with pytest.raises(ValueError, match="no part of that name"):
+        recipe.replace(filters_momentum=0.5)
+
+
 @pytest.mark.parametrize(
     "recipe, measured",
     [

@@ -116,6 +116,8 @@ def test_impossible_values():
 # Any recipe.
 
 
+# To warn of the number of steps is for `fit`, which knows it.
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", recipes.names())
 def test_space_of_every_recipe(name):
     net = inspect.signature(recipes.get(name).net).parameters
