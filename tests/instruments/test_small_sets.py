@@ -18,6 +18,8 @@ def trained(monkeypatch):
     calls = []
 
     class Model:
+        dtype_policy = keras.DTypePolicy("mixed_bfloat16")
+
         def predict(self, x, **_):
             return np.eye(10)[np.zeros(len(x), int)]
 
@@ -43,6 +45,7 @@ def test_a_row_is_measured_once(monkeypatch, trained, tmp_path):
     (row,) = main("cpu94")
     assert trained == [("cpu94", True, (1437, 32, 32, 1), 0)]
     assert row["test_images"] == 360 and row["classes"] == 10
+    assert row["precision"] == "mixed_bfloat16"
     _, (_, labels) = small_sets.digits(None)
     assert row["accuracy"] == np.mean(labels == 0)
     rows = main("cpu94", "airbench94_muon")
