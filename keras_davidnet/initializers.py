@@ -81,12 +81,15 @@ def clone_initializer(initializer, index: int = 0):
 
     An unseeded initializer gets a new seed, a seeded one its seed plus
     `index`.  One that draws anew at each call (its seed is a `SeedGenerator`,
-    or it is a plain function) is returned as it is.
+    or it is a plain function) or has no config is returned as it is.
     """
-    if not isinstance(
-        initializer, keras.initializers.Initializer
-    ) or isinstance(
-        getattr(initializer, "seed", None), keras.random.SeedGenerator
+    if (
+        not isinstance(initializer, keras.initializers.Initializer)
+        or isinstance(
+            getattr(initializer, "seed", None), keras.random.SeedGenerator
+        )
+        or type(initializer).get_config
+        is keras.initializers.Initializer.get_config
     ):
         return initializer
     config = initializer.get_config()

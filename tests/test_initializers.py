@@ -195,3 +195,14 @@ def test_clones_never_share_a_draw(initializer):
 def test_clone_keeps_what_draws_nothing():
     assert draw(clone_initializer(keras.initializers.Constant(3.0)), (1,)) == 3
     assert clone_initializer(np.ones) is np.ones
+
+
+def test_an_initializer_without_a_config():
+    class Filled(keras.initializers.Initializer):
+        def __init__(self, value=1.0):
+            self.value = value
+
+        def __call__(self, shape, dtype=None):
+            return keras.ops.full(shape, self.value, dtype)
+
+    assert draw(clone_initializer(Filled(3.0)), (1,)) == 3

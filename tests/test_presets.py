@@ -161,3 +161,18 @@ def test_the_card_of_probabilities(tmp_path):
     net.save_to_preset(tmp_path)
     card = (tmp_path / "README.md").read_text()
     assert "the outputs (softmax) of 3 classes" in card
+
+
+def test_layers_of_a_subclass(tmp_path):
+    @keras.saving.register_keras_serializable("test")
+    class WithScale(DavidNet):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.scale = keras.layers.Dense(3, kernel_initializer="normal")
+
+        def call(self, images, training=False):
+            return self.scale(super().call(images, training))
+
+    net = WithScale(3, width=2)
+    net.save_to_preset(tmp_path)
+    same_weights(WithScale.from_preset(tmp_path).scale, net.scale)

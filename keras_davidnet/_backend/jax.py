@@ -20,6 +20,7 @@ __all__ = [
     "conv",
     "max_pool",
     "multi_step_train_function",
+    "peek",
     "random_int16",
     "restore_on_error",
     "set_threads",
@@ -28,6 +29,12 @@ __all__ = [
 # Bytes of images in a part of the batch: its patches and gradients then stay in
 # the processor's caches.
 PART_BYTES = 3 * 2**17
+
+
+def peek(variable):
+    if isinstance(variable.value, jax.core.Tracer):
+        return None
+    return keras.ops.convert_to_numpy(variable)
 
 
 def conv(inputs, kernel, strides, padding, training):

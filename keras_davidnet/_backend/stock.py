@@ -10,6 +10,11 @@ from keras import ops
 # Layers
 
 
+def peek(variable: keras.Variable):
+    """A variable as NumPy's; None within a compiled step that hides it."""
+    return ops.convert_to_numpy(variable)
+
+
 def conv(
     images, kernel, strides: tuple[int, int], padding: str, training: bool
 ):

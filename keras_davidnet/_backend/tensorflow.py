@@ -21,6 +21,7 @@ __all__ = [
     "check_strategy",
     "conv",
     "kernel_per_group",
+    "peek",
     "random_int16",
     "replica",
     "resize",
@@ -32,6 +33,11 @@ __all__ = [
 
 # Height and width up to which `conv_by_taps` is the faster one.
 SMALL_MAP = 8
+
+
+def peek(variable):
+    with tf.init_scope():  # out of the step that is being traced
+        return keras.ops.convert_to_numpy(variable)
 
 
 def conv(images, kernel, strides, padding, training):

@@ -107,6 +107,11 @@ class ExampleLog(keras.callbacks.Callback):
                 "the batches of make_dataset(..., training=True), without map "
                 f"or shard, or arrays in Recipe.fit. Received: {type(x)}"
             )
+        if x.labels.size != len(x.labels):
+            raise ValueError(
+                "ExampleLog needs sparse labels, of shape (n,) or (n, 1). "
+                f"Received: labels of shape {x.labels.shape}"
+            )
         self._plan = x.plan
 
     def restore(self) -> None:
@@ -161,9 +166,7 @@ class ExampleLog(keras.callbacks.Callback):
                 log[:, : kept.shape[1]] = kept
             self._log = log
         self._epoch = epoch
-        values = self.metric.values
-        # An epoch may end early.
-        values.assign(ops.full(values.shape, float("nan")))
+        self.metric.begin()
 
     def on_epoch_end(self, epoch, logs=None):
         self._collect()
@@ -204,9 +207,13 @@ class _StepLog(keras.metrics.Metric):
         )
         self.step.assign(self.step + 1)
 
-    def reset_state(self):
-        # Validation resets metrics before the epoch ends.
+    def begin(self):
+        """Begins an epoch, which may end early."""
+        self.values.assign(ops.full(self.values.shape, float("nan")))
         self.step.assign(0)
+
+    def reset_state(self):
+        """Nothing: any `evaluate` within the epoch resets metrics."""
 
     def result(self):
         return {}

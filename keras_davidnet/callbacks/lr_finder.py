@@ -104,14 +104,20 @@ class LearningRateFinder(keras.callbacks.Callback):
         self._growth = math.log(self.high / self.low) / (steps - 1)
         self._before = (
             model,
+            getattr(model, "warned_of_rates", None),
             # Copies: some backends hand out their own memory.
             [np.array(ops.convert_to_numpy(v)) for v in _variables(model)],
             list(zip(optimizers, schedules, strict=True)),
         )
+        # A net of this package would warn of rates and averages that do not
+        # fit so few steps.
+        model.warned_of_rates = True
         for i, optimizer in enumerate(optimizers):
             # Keras never changes a schedule back to a constant: a constant is
             # assigned before each step instead.
-            if schedules[i] is not None:
+            if schedules[i] is None:
+                _check_constant(optimizer)
+            else:
                 made = int(optimizer.iterations)
                 made *= optimizer.gradient_accumulation_steps or 1
                 optimizer.learning_rate = RisingRate(
@@ -124,16 +130,23 @@ class LearningRateFinder(keras.callbacks.Callback):
         self._weight = 1 - 20 / steps
         self._sum = 0.0
 
+    def on_epoch_begin(self, epoch, logs=None):
+        if not self.losses and epoch > 0:
+            raise ValueError(
+                "The rates rise over all epochs of `fit`: leave out "
+                f"`initial_epoch`. Received: initial_epoch={epoch}"
+            )
+
     def on_train_batch_begin(self, batch, logs=None):
         # The logs are means over the epoch. This leaves one batch in them, and
         # no rounding of a sum of many.
         self.model.reset_metrics()
-        rate = self.low * math.exp(self._growth * len(self.losses))
+        # Not the default group's own, which makes no steps if it is frozen.
+        self._rate = self.low * math.exp(self._growth * len(self.losses))
         optimizers = leaf_optimizers(self.model.optimizer)
         for i, (_, schedule) in enumerate(self._before[-1]):
             if schedule is None:
-                optimizers[i].learning_rate = self._shares[i] * rate
-        self._rate = float(optimizers[-1].learning_rate)
+                optimizers[i].learning_rate = self._shares[i] * self._rate
 
     def on_train_batch_end(self, batch, logs: Any = None):
         loss = float(logs["loss"])
@@ -158,8 +171,9 @@ class LearningRateFinder(keras.callbacks.Callback):
         if self._before is None:
             return
         # By now the callback may belong to another model.
-        model, values, rates = self._before
+        model, warned, values, rates = self._before
         self._before = None
+        model.warned_of_rates = warned
         for optimizer, schedule in rates:
             if schedule is not None:
                 optimizer.learning_rate = schedule
@@ -188,6 +202,19 @@ class RisingRate(keras.optimizers.schedules.LearningRateSchedule):
 
 def _variables(model):
     return model.variables + model.optimizer.variables
+
+
+def _check_constant(optimizer):
+    """Raises a ValueError if the rate is a schedule that cannot be copied."""
+    try:
+        optimizer.learning_rate = optimizer.learning_rate
+    except TypeError as error:
+        raise ValueError(
+            "The schedule of the learning rate must have a `get_config` and be "
+            "registered by keras.saving.register_keras_serializable, so that "
+            "it can be put back. "
+            f"Received: another one, of the optimizer {optimizer.name!r}"
+        ) from error
 
 
 def _shares(optimizers, schedules):

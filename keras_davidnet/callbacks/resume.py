@@ -1,6 +1,7 @@
 """Continues an interrupted run bit for bit."""
 
 import json
+import math
 import os
 import pathlib
 import zlib
@@ -109,7 +110,7 @@ class Resume(keras.callbacks.Callback):
             self._plan.seed = self._state["seed"]
         first = self._state["epochs"]
         if self._state.pop("stopped_of", None) == epochs:
-            first = epochs
+            first = math.ceil(epochs)
         # Keras's BackupAndRestore tells `fit` in the same way.
         self.model._initial_epoch = first
 

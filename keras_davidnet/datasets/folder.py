@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_davidnet._checks import check_count
+from keras_davidnet._checks import check_count, to_python
 
 # Keras's, and others that Pillow reads.
 _SUFFIXES = (
@@ -83,6 +83,7 @@ def load_folder(
             "`load_folder` reads images by Pillow, which is not installed: "
             "pip install pillow"
         )
+    image_size = to_python(image_size)
     if isinstance(image_size, int):
         image_size = image_size, image_size
     if not isinstance(image_size, tuple | list) or len(image_size) != 2:

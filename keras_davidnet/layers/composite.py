@@ -90,10 +90,11 @@ class CompositeLayer:
         config = dict(config)
         sublayers = config.pop("sublayers", {})
         composite = super().from_config(config, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
-        for path, old_path, _, layer in _sublayers(composite):
+        for path, old_path, parent, layer in _sublayers(composite):
             changed = sublayers.get(path) or sublayers.get(old_path) or {}
-            if "trainable" in changed:
-                layer.trainable = changed["trainable"]
+            trainable = changed.get("trainable", parent.trainable)
+            if layer.trainable != trainable:
+                layer.trainable = trainable
             if "quantization_config" in changed:
                 quantization = changed["quantization_config"]
                 layer.quantize(

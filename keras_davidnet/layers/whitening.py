@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_davidnet import _backend
 from keras_davidnet._array_checks import (
     check_finite,
     describe,
@@ -119,8 +120,8 @@ class WhiteningConv2D(keras.layers.Layer):
     def adapted(self) -> bool:
         """Whether the layer has its filters, by `adapt` or from a file."""
         if self.built and not self._known_adapted:
-            kernel = ops.convert_to_numpy(self.kernel)
-            self._known_adapted = bool(np.any(kernel))
+            kernel = _backend.peek(self.kernel)
+            self._known_adapted = kernel is not None and bool(kernel.any())
         return self._known_adapted
 
     def adapt(self, images) -> None:
@@ -196,12 +197,13 @@ class WhiteningConv2D(keras.layers.Layer):
         self._known_adapted = self.adapted
 
     def call(self, inputs, training=False):
-        # The kernel itself cannot be looked at in a compiled step.
-        if training and not self._known_adapted:
+        if training and not self.adapted:
             raise ValueError(
                 "The whitening has no filters yet: call `adapt(images)` of the "
                 "layer, or of the net that it is in, with training images "
-                f"before training. Received: {self.name}.adapted=False"
+                "before training. On JAX, if an outer model's `set_weights` "
+                "set them, read the layer's `adapted` before `fit`. "
+                f"Received: {self.name}.adapted=False"
             )
         outputs = ops.conv(
             inputs,

@@ -1,5 +1,6 @@
 """The shell that all nets share, from raw images to a trained model."""
 
+import abc
 import functools
 import inspect
 import math
@@ -50,11 +51,12 @@ from keras_davidnet.optimizers.default_rates import mark_rates, unmark_rates
 from keras_davidnet.optimizers.grouped import GroupedOptimizer, unwrap
 
 
-class _BuiltOnInit(type(keras.Model)):
+class _BuiltOnInit(abc.ABCMeta, type(keras.Model)):
     """Builds a net when the constructors of its class and subclasses are done.
 
     Only a metaclass is called after the last of them.  Built there, a net has
-    its weights from the start and a subclass can still add layers.
+    its weights from the start and a subclass can still add layers, or be
+    abstract.
     """
 
     # Pyright does not know that a model's type is a metaclass.
@@ -203,6 +205,12 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     def build(self, input_shape):
         if self.built:
             return
+        if not isinstance(self.normalization, keras.layers.Rescaling):
+            raise ValueError(
+                "`normalization` is the layer that normalizes raw images: give "
+                f"yours another name. Received: a {type(self).__name__} with "
+                f"normalization={self.normalization}"
+            )
         # Not in the constructor: its random seeds come after the body's.
         self.head_initializer = keras.initializers.get(self.head_initializer)
         if self.include_top:
@@ -349,7 +357,8 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         """
         first = self.body[0]
         if hasattr(first, "adapt"):
-            if isinstance(images, Batches):
+            # What a function makes of them is known batch by batch.
+            if isinstance(images, Batches) and not images.functions:
                 shown = images.plan and images.plan.subset
                 images = images.images
                 if shown is not None:
@@ -385,7 +394,11 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
                 Keras 3 cannot train under.
         """
         _backend.check_strategy(self)
-        logits = self.classifier_activation is keras.activations.linear
+        # The softmax of log-probabilities is that of the logits.
+        logits = self.classifier_activation in (
+            keras.activations.linear,
+            keras.activations.log_softmax,
+        )
         if loss is None:
             if not self.include_top:
                 raise ValueError(
@@ -452,14 +465,19 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             names = "validation_data[0]", "validation_data[1]"
             self._check_data(*names, *data[:2])
         self._check_data("x", "y", x, y)
-        is_array = hasattr(x, "shape")
-        size = batch_size or 32 if is_array else getattr(x, "batch_size", None)
+        size = _batch_size(x, batch_size, validation_split, steps_per_epoch)
         if steps_per_epoch is None:
             self._check_batches(x, size, validation_split)
         plan = None
         if isinstance(x, Batches):
             plan = x.plan
             kwargs["shuffle"] = False  # They come in their own order.
+            if y is not None or kwargs.get("sample_weight") is not None:
+                raise ValueError(
+                    "Batches have labels and weights of their own: "
+                    "make_dataset(x, y, ..., sample_weight=...). Received: "
+                    "`y` or `sample_weight` beside batches"
+                )
         if plan is not None and steps_per_epoch not in (None, len(x)):
             raise ValueError(
                 f"An epoch of `x` has its own number of batches, {len(x)}. "
@@ -635,7 +653,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             sizes = len(x[0][0]), len(x[-1][0])
         elif hasattr(x, "shape"):
             n = math.floor(x.shape[0] * (1 - validation_split))
-            sizes = min(size, n), n % size
+            sizes = size, n % size
         for size in sizes:
             if size % self.batch_multiple:
                 self._refuse_batch(size)
@@ -682,7 +700,10 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             config["classifier_activation"] = config.pop("head_activation")
         if config.pop("tta", False):
             config["views"] = "mirror"
-        with keras.saving.custom_object_scope(custom_objects or {}):
+        if not custom_objects:
+            # An empty scope would hide the one that is open.
+            return super().from_config(config)
+        with keras.saving.custom_object_scope(custom_objects):
             return super().from_config(config)
 
     def get_compile_config(self):
@@ -752,11 +773,20 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         if not same_classes:
             changes.setdefault("class_names", None)
         net = cls.from_config({**trained.get_config(), **changes})
-        for layer, source in zip(net.body, trained.body, strict=True):
+        both = net, trained
+        pairs = zip(*map(ImageClassifier._beside_head, both), strict=True)
+        for layer, source in pairs:
             layer.set_weights(source.get_weights())
-        if net.include_top and trained.include_top and same_classes:
-            net.linear.set_weights(trained.linear.get_weights())
+        if net.include_top and trained.include_top:
+            net.pool.set_weights(trained.pool.get_weights())
+            if same_classes:
+                net.linear.set_weights(trained.linear.get_weights())
         return net
+
+    def _beside_head(self):
+        """Its layers with weights, those of a subclass included."""
+        head = [self.pool, self.linear] if self.include_top else []
+        return [one for one in self.layers if one.weights and one not in head]
 
     def save_to_preset(self, folder: str | PathLike) -> None:
         """Writes the net's config, its weights and a model card to a folder.
@@ -828,6 +858,16 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         net = self.from_config({**self.get_config(), **changes})
         net.set_weights(self.get_weights())
         return net
+
+
+def _batch_size(x, batch_size, validation_split, steps_per_epoch):
+    """Number of images in the batches of an epoch, None if it is not known."""
+    if not hasattr(x, "shape"):
+        return getattr(x, "batch_size", None)
+    n = math.floor(x.shape[0] * (1 - validation_split))
+    if batch_size is None:
+        batch_size = math.ceil(n / steps_per_epoch) if steps_per_epoch else 32
+    return min(batch_size, n)
 
 
 def _stream(data):

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import datetime
+import gc
 import importlib
 import json
 import os
@@ -56,6 +57,14 @@ def fit_many(
     # A worker may have another current folder.
     folder = pathlib.Path(folder).resolve()
     seeds = _check_seeds(seeds)
+    if threads is not None and (
+        executor is None
+        or isinstance(executor, concurrent.futures.ThreadPoolExecutor)
+    ):
+        raise ValueError(
+            "`threads` is for workers that are processes of their own. "
+            f"Received: threads={threads}, executor={executor}"
+        )
     x, y = as_array("x", x), as_array("y", y)
     settings = _settings(recipe, x, y)
     masks = _masks(subsets, seeds, len(x))
@@ -86,8 +95,8 @@ def fit_many(
 
 def _train(recipe, x, y, folder, seed, half_precision, verbose):
     """Trains one net, and keeps it and its history."""
-    # Keras would hold on to the nets of all runs.
-    keras.utils.clear_session()
+    # The last net is part of a cycle.
+    gc.collect()
     path = run_folder(folder, seed)
     state = path / "state.npz"
     model = recipe.fit(
@@ -178,6 +187,7 @@ def _settings(recipe, x, y):
     # Some layers draw seeds, which are in their config.
     keras.utils.set_random_seed(0)
     model = recipe.model()
+    model.copy_with()  # An error that would come when a trained net is kept.
     model.check_arrays("x", x)
     check_labels("y", y, x, model.num_classes)
     settings = {

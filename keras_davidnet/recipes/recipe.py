@@ -11,9 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_davidnet._checks import check_number
+from keras_davidnet._checks import check_number, to_python
 from keras_davidnet.callbacks import ProgressiveResizing
 from keras_davidnet.datasets import Batches, make_dataset
+from keras_davidnet.layers.composite import clone_layer
 from keras_davidnet.models import ImageClassifier
 from keras_davidnet.recipes.fit_many import check_classes, fit_many
 from keras_davidnet.recipes.for_data import changes_for_data
@@ -111,7 +112,10 @@ class Recipe:
 
     def model(self) -> ImageClassifier:
         """A new net."""
-        return self.net(**self.net_arguments)
+        # Two nets share no layer.
+        return self.net(
+            **{key: clone_layer(v) for key, v in self.net_arguments.items()}
+        )
 
     def optimizer(self, steps_per_epoch: int) -> keras.optimizers.Optimizer:
         """A new optimizer, whose rate ends after the recipe's epochs."""
@@ -224,8 +228,13 @@ class Recipe:
                 f"`{name}` is the recipe's: call recipe.replace({name}=...)"
                 f".fit(...). Received: {name}={fit_arguments[name]!r}"
             )
+        if not fit_arguments.get("shuffle", True):
+            raise ValueError(
+                "A recipe shuffles its images: for their own order, fit "
+                "recipe.model(). Received: shuffle=False"
+            )
         if seed is not None:
-            keras.utils.set_random_seed(seed)
+            keras.utils.set_random_seed(to_python(seed))
         if validation_split and validation_data is None:
             (x, y, sample_weight, subset), (*validation_data, _) = split(
                 validation_split, x, y, sample_weight, subset
@@ -386,6 +395,7 @@ class Recipe:
             "optimizer_arguments": dict(self.optimizer_arguments),
         }
         for name, value in changes.items():
+            value = to_python(value)
             if name in fields:
                 new[name] = value
             elif name in net:

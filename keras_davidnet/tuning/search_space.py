@@ -77,5 +77,11 @@ class Argument:
             return hp.Fixed(self.name, value) if plain else value
         if plain:
             return hp.Choice(self.name, self.values)
-        names = list(map(str, self.values))
+        names = [
+            str(value)
+            if isinstance(value, str | int | float | tuple | list | None)
+            # Its text may hold an address, another one in the next program.
+            else f"{index} {getattr(value, '__name__', type(value).__name__)}"
+            for index, value in enumerate(self.values)
+        ]
         return self.values[names.index(hp.Choice(self.name, names))]

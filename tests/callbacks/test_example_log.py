@@ -178,6 +178,31 @@ def test_other_data(kind):
         net().fit(*dataset, callbacks=[ExampleLog()])
 
 
+def test_labels_that_are_not_sparse():
+    model = DavidNet(CLASSES, width=1, input_shape=X.shape[1:])
+    model.compile(loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+    dataset = make_dataset(X, np.eye(CLASSES)[Y], SIZE, training=True)
+    with pytest.raises(ValueError, match="ExampleLog needs sparse labels"):
+        model.fit(dataset, callbacks=[ExampleLog()], verbose=0)
+
+
+@pytest.mark.slow
+def test_evaluate_within_an_epoch(reference):
+    class Evaluate(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.evaluate(X, Y, verbose=0)
+
+    keras.utils.set_random_seed(0)
+    log = ExampleLog()
+    net().fit(
+        batches(subset=SUBSET),
+        epochs=EPOCHS,
+        callbacks=[log, Evaluate()],
+        verbose=0,
+    )
+    assert_close(log, *reference[:2])
+
+
 def test_other_models():
     model = keras.Sequential(
         [keras.layers.Flatten(), keras.layers.Dense(CLASSES)]

@@ -11,6 +11,7 @@ from keras_davidnet import (
     Airbench,
     DavidNet,
     DecoupledWeightDecay,
+    ExponentialAverage,
     GroupedOptimizer,
     LearningRateFinder,
     PyTorchSGD,
@@ -397,3 +398,58 @@ def test_a_default_group_of_rate_zero():
             callbacks=[LearningRateFinder()],
             verbose=0,
         )
+
+
+@pytest.mark.slow
+def test_a_frozen_default_group():
+    net = Airbench(3, widths=(2, 2, 2), input_shape=(16, 16, 3))
+    net.adapt(IMAGES)
+    for layer in net.body:
+        layer.trainable = False
+    net.compile()
+    finder = LearningRateFinder(1e-4, 1e-2)
+    net.fit(IMAGES, LABELS, 6, epochs=5, callbacks=[finder], verbose=0)
+    np.testing.assert_allclose(finder.rates, np.geomspace(1e-4, 1e-2, 20))
+
+
+@pytest.mark.parametrize("config", [False, True])
+def test_a_schedule_that_cannot_be_put_back(config):
+    class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.1 / (keras.ops.cast(step, "float32") + 1)
+
+    if config:
+        Schedule.get_config = lambda self: {}
+    model = one_weight(keras.optimizers.SGD(Schedule()))
+    with pytest.raises(ValueError, match="must have a `get_config` and be reg"):
+        model.fit(
+            np.ones((20, 1)),
+            np.ones((20, 1)),
+            batch_size=1,
+            callbacks=[LearningRateFinder()],
+            verbose=0,
+        )
+
+
+def test_refuses_an_initial_epoch():
+    model = one_weight(keras.optimizers.SGD(0.1))
+    with pytest.raises(ValueError, match="Received: initial_epoch=2"):
+        model.fit(
+            np.ones((20, 1)),
+            np.ones((20, 1)),
+            batch_size=1,
+            initial_epoch=2,
+            epochs=4,
+            callbacks=[LearningRateFinder()],
+            verbose=0,
+        )
+
+
+@pytest.mark.slow
+def test_warnings_are_for_the_training_after_it():
+    net = DavidNet(3, width=1, input_shape=(16, 16, 3))
+    net.compile(ExponentialAverage(PyTorchSGD(1e-3), momentum=0.99))
+    fit = {"batch_size": 6, "epochs": 5, "verbose": 0}
+    net.fit(IMAGES, LABELS, callbacks=[LearningRateFinder()], **fit)
+    with pytest.warns(UserWarning, match="the net has its average"):
+        net.fit(IMAGES, LABELS, **fit)

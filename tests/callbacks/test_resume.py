@@ -411,3 +411,18 @@ def test_the_plan_that_fit_shows_is_compared(tmp_path):
 def test_data_without_a_plan(dataset):
     with pytest.raises(TypeError, match="`dataset` must be .*Received"):
         Resume("state.npz", dataset=dataset)
+
+
+@pytest.mark.parametrize("epochs", [2.0, 2.5])
+def test_a_fraction_that_is_done(tmp_path, epochs):
+    def train():
+        stop = keras.callbacks.EarlyStopping("loss", mode="max", patience=0)
+        return compiled().fit(
+            make_dataset(IMAGES, LABELS, 4, training=True, seed=0),
+            epochs=epochs,
+            callbacks=[stop, Resume(tmp_path / "state.npz")],
+            verbose=0,
+        )
+
+    history = train().history
+    assert train().history == history

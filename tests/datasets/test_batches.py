@@ -413,3 +413,9 @@ def test_an_iterator_ends_at_once(pairs):
         end = time.perf_counter()
         del iterator
         assert time.perf_counter() < end + 0.1
+
+
+@pytest.mark.parametrize("name", ["y", "sample_weight"])
+def test_nothing_beside_the_batches(pairs, name):
+    with pytest.raises(ValueError, match="sample_weight.*beside batches"):
+        own().fit(make_dataset(*pairs, SIZE), **{name: np.ones(N)})

@@ -269,6 +269,19 @@ def test_from_config_takes_custom_objects():
     assert type(again.augmentation) is Shift
 
 
+def test_files_take_custom_objects(tmp_path):
+    class Shift(keras.layers.Layer):
+        def call(self, images):
+            return images + 1
+
+    net = every_part.small(DavidNet, "float32", width=1, augmentation=Shift())
+    net.save(tmp_path / "net.keras")
+    again = keras.saving.load_model(
+        tmp_path / "net.keras", custom_objects={"Shift": Shift}
+    )
+    assert type(again.augmentation) is Shift
+
+
 # Made in the test: to collect tests should not build nets.
 CONFIGURED = {
     "ConvBN": lambda: ConvBN(4, kernel_size=(3, 5), strides=2),

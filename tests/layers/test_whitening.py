@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from plain import numpy_airbench
 
-from keras_davidnet import WhiteningConv2D
+from keras_davidnet import Airbench, WhiteningConv2D
+from keras_davidnet.datasets import make_dataset
 
 EPSILON = 5e-4
 SIZES = pytest.mark.parametrize("size, channels", [(2, 3), (3, 1), (2, 2)])
@@ -224,3 +225,15 @@ def test_adapts_to_batches(rng, labels):
     parts = np.split(images, [4])
     other.adapt((x, np.zeros(len(x))) if labels else x for x in parts)
     np.testing.assert_array_equal(*(x.kernel.numpy() for x in (one, other)))
+
+
+def test_adapts_to_what_a_function_makes(rng):
+    gray = rng.integers(0, 256, (32, 9, 9, 1), "uint8")
+    colors = gray.repeat(3, axis=-1)
+    net, other = Airbench(widths=(1, 1, 1)), Airbench(widths=(1, 1, 1))
+    dataset = make_dataset(gray, np.zeros(32), 16)
+    net.adapt(dataset.map(lambda x, y: (x.repeat(3, axis=-1), y)))
+    other.adapt(colors)
+    np.testing.assert_array_equal(
+        *(keras.ops.convert_to_numpy(n.whiten.kernel) for n in (net, other))
+    )

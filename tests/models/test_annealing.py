@@ -205,3 +205,24 @@ def test_a_rate_that_stays_above_zero_does_not_warn():
     model = net()
     model.compile(keras.optimizers.SGD(PiecewiseLinear([0, STEPS], [0.0, 0.1])))
     rates(model, 4)
+
+
+@pytest.mark.parametrize(
+    "size, fit",
+    [
+        (6, {"steps_per_epoch": 2}),
+        (8, {"steps_per_epoch": 1, "validation_split": 1 / 3}),
+        (12, {"batch_size": 500}),
+    ],
+)
+def test_the_rate_follows_the_batches_that_keras_makes(size, fit):
+    def head_rate(**kwargs):
+        model = Airbench(3, widths=(1, 1, 1), input_shape=(9, 9, 3))
+        images = np.pad(IMAGES, [(0, 0), (0, 1), (0, 1), (0, 0)])
+        model.adapt(images)
+        model.compile(run_eagerly=True)
+        model.fit(images, LABELS, epochs=2, verbose=0, **kwargs)
+        return model.history.history["learning_rate_head"]
+
+    split = {k: fit[k] for k in {"validation_split"} & fit.keys()}
+    assert head_rate(**fit) == head_rate(batch_size=size, **split)

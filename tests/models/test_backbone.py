@@ -8,6 +8,7 @@ from plain import numpy_davidnet as reference
 from keras_davidnet import (
     ConvBN,
     DavidNet,
+    ImageClassifier,
     PyTorchSGD,
     RandomPadCrop,
     ResBlock,
@@ -34,6 +35,16 @@ def test_the_head_takes_no_layer_of_the_body(name):
             setattr(self, name, keras.layers.Conv2D(4, 1))
 
     with pytest.raises(ValueError, match=f"`{name}`.*a Family"):
+        Family(width=1)
+
+
+def test_the_normalization_is_no_layer_of_the_body():
+    class Family(DavidNet):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.normalization = keras.layers.BatchNormalization()
+
+    with pytest.raises(ValueError, match="another name.*Received: a Family"):
         Family(width=1)
 
 
@@ -164,3 +175,23 @@ def test_made_frozen(layer):
     assert keras.Model(images, net(images)).trainable_weights == []
     net.trainable = True
     assert len(net.trainable_weights) > 0
+
+
+def test_a_frozen_family_loads_frozen(tmp_path):
+    """Its blocks are made without `trainable`."""
+
+    @keras.saving.register_keras_serializable("test")
+    class PlainNet(ImageClassifier):
+        default_optimizer = staticmethod(optimizers.davidnet_optimizer)
+
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.body = [ConvBN(2), ConvBN(4)]
+
+    net = PlainNet(input_shape=(8, 8, 3))
+    net.trainable = False
+    net.body[1].trainable = True
+    net.save(tmp_path / "net.keras")
+    loaded = keras.saving.load_model(tmp_path / "net.keras")
+    assert not loaded.body[0].trainable and not loaded.body[0].trainable_weights
+    assert loaded.body[1].trainable

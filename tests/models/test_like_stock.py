@@ -1,5 +1,7 @@
 """What a stock Keras model does with a net's body, the net does too."""
 
+import abc
+
 import keras
 import numpy as np
 import pytest
@@ -109,3 +111,29 @@ def test_labels_in_a_data_frame():
     assert model.evaluate(IMAGES, frame, verbose=0) == model.evaluate(
         IMAGES, LABELS, verbose=0
     )
+
+
+def test_log_probabilities():
+    model = net(classifier_activation="log_softmax")
+    model.compile(run_eagerly=True)
+    loss, _ = model.evaluate(IMAGES, LABELS, verbose=0)
+    rows = np.arange(len(LABELS))
+    expected = -model.predict(IMAGES, verbose=0)[rows, LABELS].mean()
+    assert loss == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ValueError, match="takes probabilities"):
+        model.compile(loss="sparse_categorical_crossentropy")
+
+
+def test_an_abstract_family():
+    class Family(DavidNet, abc.ABC):
+        @abc.abstractmethod
+        def describe(self):
+            """Left to subclasses."""
+
+    class Other(Family):
+        def describe(self):
+            return "other"
+
+    assert Other(width=1).built
+    with pytest.raises(TypeError, match="abstract"):
+        Family(width=1)

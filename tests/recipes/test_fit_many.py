@@ -209,6 +209,7 @@ def test_progress(recipe, tmp_path, capsys, monkeypatch):
         ({"subsets": np.stack([Y != 1] * 2)}, r"without the labels \[1\]"),
         ({"y": Y + 1}, "Labels must be integers in 0..2"),
         ({"x": X / 255}, "raw images"),
+        ({"threads": 1}, "workers that are processes.*Received: threads=1"),
     ],
 )
 def test_bad_arguments(recipe, tmp_path, arguments, message):
@@ -217,6 +218,30 @@ def test_bad_arguments(recipe, tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         recipe.fit_many(**arguments, folder=folder)
     assert not folder.exists()
+
+
+def test_a_net_that_cannot_be_kept(recipe, tmp_path):
+    class Shift(keras.layers.Layer):
+        def call(self, images):
+            return images + 1
+
+    recipe = recipe.replace(augmentation=Shift())
+    with pytest.raises(TypeError, match="Shift"):
+        recipe.fit_many(X, Y, seeds=[0], folder=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_the_programs_precision(recipe, tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        runs = recipe.replace(epochs=1).fit_many(
+            X, Y, seeds=[0], folder=tmp_path, verbose=0
+        )
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert runs[0].dtype_policy.name == "mixed_bfloat16"
 
 
 @pytest.mark.slow

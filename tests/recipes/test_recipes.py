@@ -199,3 +199,26 @@ def test_equals_the_summed_loss_of_the_published_code(rng):
 def test_bad_arguments(arguments):
     with pytest.raises(ValueError, match="Received"):
         optimizers.davidnet_optimizer(**arguments)
+
+
+def test_nets_share_no_layer():
+    activation = keras.layers.PReLU()
+    recipe = recipes.get("airbench94_muon").replace(
+        widths=(2, 2, 2), group_activation=activation
+    )
+    one, other = recipe.model(), recipe.model()
+    one.group1.activation.set_weights(
+        [weight + 1 for weight in one.group1.activation.get_weights()]
+    )
+    assert not np.any(other.group1.activation.get_weights())
+
+
+def test_numbers_of_numpys():
+    recipe = recipes.get("davidnet").replace(epochs=np.int64(3))
+    json.dumps(recipe.epochs)
+
+
+def test_an_order_that_is_not_the_recipes(rng):
+    images = rng.integers(0, 256, (16, 8, 8, 3), "uint8")
+    with pytest.raises(ValueError, match="Received: shuffle=False"):
+        recipes.get("davidnet").fit(images, np.arange(16) % 10, shuffle=False)

@@ -532,3 +532,20 @@ def test_chief_and_two_workers_share_a_search(tmp_path):
         for trial in trials
     }
     assert len(peaks) == 4
+
+
+def test_choices_that_are_objects():
+    def hypermodel():
+        return RecipeHyperModel(
+            "davidnet",
+            width=1,
+            input_shape=(8, 8, 3),
+            augmentation=[keras.layers.RandomFlip(), None],
+            classifier_activation=[lambda x: x, None],
+        )
+
+    hp, _ = values_of(hypermodel())
+    # As a search that is continued does it, in another program.
+    again = keras_tuner.HyperParameters.from_config(hp.get_config())
+    net = hypermodel().build(again)
+    assert isinstance(net.augmentation, keras.layers.RandomFlip)
