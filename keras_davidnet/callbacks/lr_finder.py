@@ -8,7 +8,12 @@ import numpy as np
 from keras import ops
 
 from keras_davidnet._checks import check_number
-from keras_davidnet.optimizers.grouped import leaf_optimizers, schedule_of
+from keras_davidnet.optimizers.grouped import (
+    leaf_optimizers,
+    schedule_of,
+    steps_made,
+    variables_of,
+)
 from keras_davidnet.schedules import PiecewiseLinear
 
 
@@ -96,8 +101,6 @@ class LearningRateFinder(keras.callbacks.Callback):
                 f"or `steps_per_epoch`. Received: {per_epoch} steps per epoch, "
                 f"epochs={epochs}, steps_per_execution={at_once}"
             )
-        if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
         optimizers = leaf_optimizers(model.optimizer)
         schedules = [schedule_of(optimizer) for optimizer in optimizers]
         self._shares = _shares(optimizers, schedules)
@@ -106,7 +109,7 @@ class LearningRateFinder(keras.callbacks.Callback):
             model,
             getattr(model, "warned_of_rates", None),
             # Copies: some backends hand out their own memory.
-            [np.array(ops.convert_to_numpy(v)) for v in _variables(model)],
+            [np.array(ops.convert_to_numpy(v)) for v in variables_of(model)],
             list(zip(optimizers, schedules, strict=True)),
         )
         # A net of this package would warn of rates and averages that do not
@@ -118,10 +121,10 @@ class LearningRateFinder(keras.callbacks.Callback):
             if schedules[i] is None:
                 _check_constant(optimizer)
             else:
-                made = int(optimizer.iterations)
-                made *= optimizer.gradient_accumulation_steps or 1
                 optimizer.learning_rate = RisingRate(
-                    self.low * self._shares[i], self._growth, start=made
+                    self.low * self._shares[i],
+                    self._growth,
+                    start=steps_made(optimizer),
                 )
         # The schedule is read when the step is traced.
         model.make_train_function(force=True)
@@ -178,7 +181,7 @@ class LearningRateFinder(keras.callbacks.Callback):
             if schedule is not None:
                 optimizer.learning_rate = schedule
         # By place: another callback may have replaced the optimizer by a copy.
-        for variable, value in zip(_variables(model), values, strict=True):
+        for variable, value in zip(variables_of(model), values, strict=True):
             variable.assign(value)
         model.make_train_function(force=True)
 
@@ -198,10 +201,6 @@ class RisingRate(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict:
         return {"low": self.low, "growth": self.growth, "start": self.start}
-
-
-def _variables(model):
-    return model.variables + model.optimizer.variables
 
 
 def _check_constant(optimizer):

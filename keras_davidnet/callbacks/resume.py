@@ -17,6 +17,7 @@ from keras_davidnet._files import written_whole
 from keras_davidnet._settings import class_and_config, differences, flatten
 from keras_davidnet.callbacks.example_log import ExampleLog
 from keras_davidnet.datasets.batches import Batches, plan_of
+from keras_davidnet.optimizers.grouped import variables_of
 
 
 class Resume(keras.callbacks.Callback):
@@ -99,7 +100,7 @@ class Resume(keras.callbacks.Callback):
             return
         self._state, arrays = _read(self.path)
         self._check_run()
-        variables = self._variables()
+        variables = variables_of(self.model)
         for log in self._example_logs:
             log.set_state(arrays.pop())
         for variable, array in zip(variables, arrays, strict=True):
@@ -139,17 +140,10 @@ class Resume(keras.callbacks.Callback):
         self.model._initial_epoch = None
         self.model.history.history = self._state["history"]
 
-    def _variables(self):
-        optimizer = self.model.optimizer
-        # Keras builds a loss scaler twice if told so.
-        if not optimizer.built:
-            optimizer.build(self.model.trainable_variables)
-        return self.model.variables + optimizer.variables
-
     def _save(self):
         """Replaces the file in one step when the new one is on the disk."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = [ops.convert_to_numpy(v) for v in self._variables()]
+        arrays = [ops.convert_to_numpy(v) for v in variables_of(self.model)]
         arrays += [log.get_state() for log in self._example_logs[::-1]]
         with (
             written_whole(self.path) as unfinished,
@@ -165,7 +159,7 @@ class Resume(keras.callbacks.Callback):
             "optimizer": class_and_config(model.optimizer),
             "variables": [
                 f"{v.dtype} {tuple(v.shape)} {v.path}"
-                for v in self._variables()
+                for v in variables_of(self.model)
             ],
             "data": self._data,
             # None, as files without it have.

@@ -13,7 +13,11 @@ from keras_davidnet.optimizers.averaging import (
     ExponentialAverage,
     find_average,
 )
-from keras_davidnet.optimizers.grouped import leaf_optimizers, schedule_of
+from keras_davidnet.optimizers.grouped import (
+    leaf_optimizers,
+    schedule_of,
+    steps_made,
+)
 from keras_davidnet.schedules import (
     DefaultSchedule,
     PiecewiseLinear,
@@ -60,7 +64,7 @@ class FitCallback(keras.callbacks.Callback):
             rate = (
                 leaf.learning_rate
                 if schedule is None
-                else schedule(max(0, _steps_made(leaf) - 1))
+                else schedule(max(0, steps_made(leaf) - 1))
             )
             logs[name] = float(ops.convert_to_numpy(rate))
 
@@ -68,7 +72,7 @@ class FitCallback(keras.callbacks.Callback):
         optimizer, steps = self.model.optimizer, self.params["steps"]
         average, leaves = find_average(optimizer), leaf_optimizers(optimizer)
         # Leaves whose weights are all frozen make no steps.
-        made = max(map(_steps_made, leaves))
+        made = max(map(steps_made, leaves))
         epochs = self.params["epochs"]
         schedules = [schedule_of(leaf) for leaf in leaves]
         if not any(isinstance(one, DefaultSchedule) for one in schedules):
@@ -174,12 +178,6 @@ class LastEpoch(FitCallback):
 def _rates(optimizer):
     schedules = map(schedule_of, leaf_optimizers(optimizer))
     return [schedule and schedule.get_config() for schedule in schedules]
-
-
-def _steps_made(leaf):
-    """Number of steps that a schedule has seen, accumulated ones included."""
-    made = int(ops.convert_to_numpy(leaf.iterations))
-    return made * (leaf.gradient_accumulation_steps or 1)
 
 
 def _log_names(leaves):

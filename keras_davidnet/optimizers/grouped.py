@@ -104,6 +104,20 @@ def unwrap(
     return layers
 
 
+def steps_made(optimizer: keras.optimizers.Optimizer) -> int:
+    """Number of steps that its schedule has seen, accumulated ones included."""
+    made = int(keras.ops.convert_to_numpy(optimizer.iterations))
+    return made * (optimizer.gradient_accumulation_steps or 1)
+
+
+def variables_of(model: keras.Model) -> list[keras.Variable]:
+    """Those of a model and of its optimizer, which is built if need be."""
+    # Keras builds a loss scaler twice if told so.
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    return model.variables + model.optimizer.variables
+
+
 def schedule_of(
     optimizer: keras.optimizers.Optimizer,
 ) -> keras.optimizers.schedules.LearningRateSchedule | None:
