@@ -470,14 +470,14 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             self._check_batches(x, size, validation_split)
         plan = None
         if isinstance(x, Batches):
-            plan = x.plan
-            kwargs["shuffle"] = False  # They come in their own order.
             if y is not None or kwargs.get("sample_weight") is not None:
                 raise ValueError(
                     "Batches have labels and weights of their own: "
                     "make_dataset(x, y, ..., sample_weight=...). Received: "
                     "`y` or `sample_weight` beside batches"
                 )
+            plan = x.plan
+            kwargs["shuffle"] = False  # They come in their own order.
         if plan is not None and steps_per_epoch not in (None, len(x)):
             raise ValueError(
                 f"An epoch of `x` has its own number of batches, {len(x)}. "
