@@ -38,7 +38,7 @@ class Airbench(ImageClassifier):
         momentum: Momentum of the batch normalizations' moving statistics.
         epsilon: Added to the batch normalizations' variances.  A channel that
             is almost constant, as where images have a blank background, needs
-            more than the default: `Recipe.for_data` takes 1e-3.
+            more than the default: `Recipe.for_data` gives 1e-3.
         whitening_bias_initializer: Initializer of the whitening's bias; by
             default uniform within `1 / sqrt(12)`.
         head_initializer: Initializer of the linear layer; by default uniform

@@ -43,6 +43,7 @@ class NavierStoked(ImageClassifier):
         num_classes: Number of classes.
         widths: Number of filters of each of the three groups.
         inner_widths: Number of filters of each group's second convolution.
+        epsilon: Of the batch normalizations, as in `Airbench`.
         **kwargs: Arguments of `ImageClassifier`; here `mean` and `std` are
             CIFAR-100's, `augmentation` is `"crop2"`, `logit_scale` 1.25 / 9,
             `label_smoothing` 0.25.
@@ -83,6 +84,7 @@ class NavierStoked(ImageClassifier):
         num_classes: int = 100,
         widths: Sequence[int] = (64, 256, 768),
         inner_widths: Sequence[int] = (64, 192, 512),
+        epsilon: float = 1e-5,
         **kwargs: Any,
     ):
         defaults = {
@@ -106,7 +108,7 @@ class NavierStoked(ImageClassifier):
                 residual=True,
                 activation="silu",
                 momentum=0.9,
-                epsilon=1e-5,
+                epsilon=epsilon,
                 kernel_sizes=kernel_sizes,
                 inner_filters=inner_width,
                 scale=True,
@@ -119,6 +121,7 @@ class NavierStoked(ImageClassifier):
                 1,
             )
         )
+        self.epsilon = self.group1.epsilon
         self.body = [
             self.whiten,
             self.activation,
@@ -132,4 +135,5 @@ class NavierStoked(ImageClassifier):
             **super().get_config(),
             "widths": self.widths,
             "inner_widths": self.inner_widths,
+            "epsilon": self.epsilon,
         }

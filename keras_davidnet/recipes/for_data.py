@@ -12,7 +12,7 @@ from keras_davidnet._array_checks import (
     check_labels,
     describe,
 )
-from keras_davidnet.models import Airbench
+from keras_davidnet.models import Airbench, NavierStoked
 
 if TYPE_CHECKING:
     from keras_davidnet.recipes.recipe import Recipe
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _RECIPE_IMAGES = 50_000
 # Batches are multiples of the groups of ghost batch normalization.
 _BATCH_MULTIPLE, _MIN_BATCH_SIZE = 16, 32
+# Of batch normalization.  A blank background makes channels whose variance is
+# almost 0; with the recipe's epsilon their gradients are thousands of times
+# those of others, and in bfloat16 a bias's are mostly rounding errors.
+_EPSILONS = {Airbench: 1e-3, NavierStoked: 1e-2}
 
 
 def changes_for_data(recipe: "Recipe", x, y) -> dict:
@@ -45,11 +49,9 @@ def changes_for_data(recipe: "Recipe", x, y) -> dict:
         "epochs": epochs,
         "image_sizes": _image_sizes(recipe, *x.shape[1:3]),
     }
-    if issubclass(recipe.net, Airbench):
-        # A blank background makes channels whose variance is almost 0; with the
-        # recipe's 1e-12 their gradients are thousands of times those of others,
-        # and in bfloat16 the bias's are mostly rounding errors.
-        changes["epsilon"] = 1e-3
+    for net, epsilon in _EPSILONS.items():
+        if issubclass(recipe.net, net):
+            changes["epsilon"] = epsilon
     return changes
 
 

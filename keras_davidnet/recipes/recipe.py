@@ -338,10 +338,10 @@ class Recipe:
         Changes what depends on the data: the number of classes; the size, mean
         and standard deviation of the images; and batch size and epochs, for
         about as many steps as the recipe makes on CIFAR-10.  Rates follow the
-        batch size where the recipe's do.  For an `Airbench`, also the epsilon
-        of batch normalization, 1e-3, which images with a blank background
-        need.  Call it on a recipe of `recipes.get`,
-        and `replace` parts of what it returns.
+        batch size where the recipe's do.  For `Airbench` and `NavierStoked`,
+        also the epsilon of batch normalization, which images with a blank
+        background need larger.  Call it on a recipe of `recipes.get`, and
+        `replace` parts of what it returns.
 
         Recipes mirror images at random: if mirror images of yours are of
         another class or of none, such as digits and letters, switch that off

@@ -360,8 +360,10 @@ def test_without_tensorflow():
     program = """
 from importlib.machinery import PathFinder
 find = PathFinder.find_spec
-PathFinder.find_spec = lambda name, *rest: (
-    None if name.partition(".")[0] == "tensorflow" else find(name, *rest)
+PathFinder.find_spec = staticmethod(
+    lambda name, *rest: (
+        None if name.partition(".")[0] == "tensorflow" else find(name, *rest)
+    )
 )
 import numpy as np
 from keras_davidnet import DavidNet, datasets
