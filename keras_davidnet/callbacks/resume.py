@@ -46,9 +46,8 @@ class Resume(keras.callbacks.Callback):
     Args:
         path: Path of the file, an `.npz`. Its folder is made if necessary.
             Remove the file to start over.
-        dataset: The `Batches` that `fit` trains on, for a stock model or to
-            save a seed that was drawn. In epoch `e` of `fit` they show epoch
-            `e` of their plan, as with `SyncEpoch`.
+        dataset: The `Batches` that `fit` trains on, for a stock model. In epoch
+            `e` of `fit` they show epoch `e` of their plan, as with `SyncEpoch`.
 
     Raises:
         TypeError: If `dataset` has no plan.
@@ -61,7 +60,7 @@ class Resume(keras.callbacks.Callback):
     keras.utils.set_random_seed(0)
     model = DavidNet()
     model.compile()
-    model.fit(train_ds, epochs=24, callbacks=[Resume("state.npz", train_ds)])
+    model.fit(train_ds, epochs=24, callbacks=[Resume("state.npz")])
     ```
     """
 

@@ -90,10 +90,10 @@ model = keras.saving.load_model("FOLDER")
 
 def model_card(net: keras.Model) -> str:
     """What `save_to_preset` says of a net, in Markdown."""
-    kind = "logits"
+    outputs = "the logits"
     if net.classifier_activation is not keras.activations.linear:
-        kind = f"outputs ({net.classifier_activation.__name__})"
-    outputs = f"the {kind} of {net.num_classes} classes"
+        outputs = f"the outputs ({net.classifier_activation.__name__})"
+    outputs += f" of {net.num_classes} classes"
     if net.class_names:
         outputs += ": " + ", ".join(net.class_names)
     if not net.include_top:

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_davidnet import evidence
 from keras_davidnet._array_checks import as_array, check_labels
+from keras_davidnet._checks import to_python
 from keras_davidnet._files import written_whole
 from keras_davidnet.models import ImageClassifier
 
@@ -60,7 +61,7 @@ class Runs:
             int(path.parent.name.removeprefix("seed-"))
             for path in self.folder.glob(f"seed-*/{RESULT}")
         )
-        self.seeds = finished if seeds is None else [*map(int, seeds)]
+        self.seeds = finished if seeds is None else [*map(to_python, seeds)]
         missing = sorted({*self.seeds} - {*finished})
         if missing or not self.seeds:
             raise ValueError(

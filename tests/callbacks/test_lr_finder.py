@@ -367,17 +367,23 @@ def test_data_of_unknown_length():
     assert finder.rates[0] == pytest.approx(1e-6)
 
 
+def find_on_ones(model, **fit):
+    """Runs the finder on 40 equal batches of one."""
+    model.fit(
+        np.ones((40, *model.input_shape[1:])),
+        np.ones((40, *model.output_shape[1:])),
+        batch_size=1,
+        callbacks=[LearningRateFinder()],
+        verbose=0,
+        **fit,
+    )
+
+
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras refuses it there")
 def test_refuses_several_steps_per_execution():
     model = one_weight("sgd", steps_per_execution=2)
     with pytest.raises(ValueError, match="steps_per_execution=2"):
-        model.fit(
-            np.ones((40, 1)),
-            np.ones((40, 1)),
-            batch_size=1,
-            callbacks=[LearningRateFinder()],
-            verbose=0,
-        )
+        find_on_ones(model)
 
 
 def test_no_suggestion_without_a_fall():
@@ -391,13 +397,7 @@ def test_a_default_group_of_rate_zero():
         GroupedOptimizer(PyTorchSGD(0.0), {".*bias": PyTorchSGD(1.0)}), "mse"
     )
     with pytest.raises(ValueError, match=r"Received: rates=\[1.0, 0.0\]"):
-        model.fit(
-            np.ones((20, 3)),
-            np.ones((20, 2)),
-            batch_size=1,
-            callbacks=[LearningRateFinder()],
-            verbose=0,
-        )
+        find_on_ones(model)
 
 
 @pytest.mark.slow
@@ -422,27 +422,13 @@ def test_a_schedule_that_cannot_be_put_back(config):
         Schedule.get_config = lambda self: {}
     model = one_weight(keras.optimizers.SGD(Schedule()))
     with pytest.raises(ValueError, match="must have a `get_config` and be reg"):
-        model.fit(
-            np.ones((20, 1)),
-            np.ones((20, 1)),
-            batch_size=1,
-            callbacks=[LearningRateFinder()],
-            verbose=0,
-        )
+        find_on_ones(model)
 
 
 def test_refuses_an_initial_epoch():
     model = one_weight(keras.optimizers.SGD(0.1))
     with pytest.raises(ValueError, match="Received: initial_epoch=2"):
-        model.fit(
-            np.ones((20, 1)),
-            np.ones((20, 1)),
-            batch_size=1,
-            initial_epoch=2,
-            epochs=4,
-            callbacks=[LearningRateFinder()],
-            verbose=0,
-        )
+        find_on_ones(model, initial_epoch=2, epochs=4)
 
 
 @pytest.mark.slow

@@ -377,7 +377,8 @@ def test_logs_of_any_kind(tmp_path):
     assert {name: values[:1] for name, values in twice.items()} == once
 
 
-def test_a_drawn_seed_goes_on(tmp_path):
+@pytest.mark.parametrize("given", [True, False])
+def test_a_drawn_seed_goes_on(tmp_path, given):
     # Nobody gave one, so the second program draws a different one.
     datasets = [make_dataset(IMAGES, LABELS, 4, training=True) for _ in "ab"]
     drawn = datasets[0].plan.seed
@@ -386,7 +387,9 @@ def test_a_drawn_seed_goes_on(tmp_path):
         compiled().fit(
             dataset,
             epochs=epochs,
-            callbacks=[Resume(tmp_path / "state.npz", dataset)],
+            callbacks=[
+                Resume(tmp_path / "state.npz", dataset if given else None)
+            ],
             verbose=0,
         )
     assert datasets[1].plan.seed == drawn

@@ -258,7 +258,7 @@ def test_partial_configs_have_the_defaults(cls, config):
     assert one == other
 
 
-def test_from_config_takes_custom_objects():
+def test_configs_and_files_take_custom_objects(tmp_path):
     class Shift(keras.layers.Layer):
         def call(self, images):
             return images + 1
@@ -267,14 +267,6 @@ def test_from_config_takes_custom_objects():
     config = net.get_config()
     again = DavidNet.from_config(config, custom_objects={"Shift": Shift})
     assert type(again.augmentation) is Shift
-
-
-def test_files_take_custom_objects(tmp_path):
-    class Shift(keras.layers.Layer):
-        def call(self, images):
-            return images + 1
-
-    net = every_part.small(DavidNet, "float32", width=1, augmentation=Shift())
     net.save(tmp_path / "net.keras")
     again = keras.saving.load_model(
         tmp_path / "net.keras", custom_objects={"Shift": Shift}
