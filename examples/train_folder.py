@@ -56,7 +56,12 @@ def main():
     recipe = recipes.get(args.recipe).for_data(x_train, y_train)
     recipe = recipe.replace(class_names=class_names)
     if args.no_mirror:
-        recipe = recipe.replace(alternating_flip=False, views=None)
+        words = recipe.model().get_config()["augmentation"]
+        recipe = recipe.replace(
+            alternating_flip=False,
+            views=None,
+            augmentation=words.replace("_flip", ""),
+        )
     print(
         f"{len(x_train)} training images of {len(class_names)} classes: "
         f"{recipe.epochs} epochs in batches of {recipe.batch_size}"

@@ -79,6 +79,7 @@ def main():
     trained = datetime.date.fromtimestamp(source.stat().st_mtime)
     info = {
         "recipe": recipe.name,
+        "dataset": f"CIFAR-{model.num_classes}",
         "class_names": getattr(datasets, f"{data}_CLASSES"),
         "seed": args.seed,
         "command": (

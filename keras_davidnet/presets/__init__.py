@@ -1,6 +1,7 @@
 """Trained nets in the package: `list()` names them, `load(name)` gives one."""
 
 import builtins
+import hashlib
 import json
 import os
 import pathlib
@@ -20,8 +21,8 @@ def info(name: str) -> dict:
     """How a net was trained and how good it is.
 
     Returns:
-        Recipe, command and seed of the run; its accuracy on the test images of
-        its data in [0, 1], by views; the same of the file in float32; versions,
+        Recipe, data set, command and seed of the run; its accuracy on the test
+        images in [0, 1], by views; the same of the file in float32; versions,
         hardware and date; the file's SHA-256; the names of the classes.
 
     Raises:
@@ -29,8 +30,8 @@ def info(name: str) -> dict:
     """
     if name not in list():
         raise ValueError(
-            f"`name` must be a trained net, one of {list()}, or a folder. "
-            f"Received: name={name!r}"
+            f"There must be a trained net of this name, one of {list()}, or a "
+            f"folder to load. Received: {name!r}"
         )
     return json.loads((_FOLDER / f"{name}.json").read_text())
 
@@ -49,7 +50,7 @@ def load(preset: str | PathLike) -> keras.Model:
         The net, not compiled; one of `list()` is in float32.
 
     Raises:
-        ValueError: If there is no such net.
+        ValueError: If there is no such net, or its file is damaged.
 
     Example:
 
@@ -60,10 +61,19 @@ def load(preset: str | PathLike) -> keras.Model:
     """
     if os.path.isdir(preset) or str(preset).startswith("hf://"):
         return keras.saving.load_model(preset, compile=False)
-    class_names = info(str(preset))["class_names"]
-    stored = keras.saving.load_model(_FOLDER / f"{preset}.keras", compile=False)
+    trained = info(str(preset))
+    file = _FOLDER / f"{preset}.keras"
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    if sha256 != trained["sha256"]:
+        raise ValueError(
+            "The file of a trained net must be as it was published: install "
+            f"keras_davidnet again. Received: {file} with SHA-256 {sha256}"
+        )
+    stored = keras.saving.load_model(file, compile=False)
     # The larger nets are stored in float16, the first without class names.
-    return stored.copy_with(dtype="float32", class_names=class_names)
+    return stored.copy_with(
+        dtype="float32", class_names=trained["class_names"]
+    )
 
 
 CARD = """\

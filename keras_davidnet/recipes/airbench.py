@@ -111,7 +111,7 @@ AIRBENCH94 = Recipe(
             runs=8,
             one_view_accuracy=0.9328,
             std=0.0013,
-            seconds=1034,
+            seconds=1022,
             hardware="two cores of an AMD EPYC, bfloat16",
             source="docs/results/airbench94.md",
         ),

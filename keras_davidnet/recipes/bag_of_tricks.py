@@ -26,7 +26,7 @@ BAG_OF_TRICKS = Recipe(
             runs=3,
             one_view_accuracy=0.9379,
             std=0.001,
-            seconds=1800,
+            seconds=1594,
             hardware="two cores of an Intel Xeon, bfloat16",
             source="docs/results/bag-of-tricks.md",
         ),

@@ -20,7 +20,8 @@ CIFAR100_75 = Recipe(
         std=0.0026,
         seconds=3.5,
         hardware="one A100",
-        source="https://github.com/AIDDA-Institute/CIFAR-100-speedrun",
+        source="https://github.com/AIDDA-Institute/CIFAR-100-speedrun/"
+        "tree/main/submissions/NAVIER-STOKED",
         dataset="CIFAR-100",
     ),
     measured=(

@@ -31,7 +31,8 @@ class Result:
         source: Where it is reported: a link, or a page of the docs.
         one_view_accuracy: Mean accuracy without test-time augmentation.
         std: Standard deviation of `accuracy` over the runs.
-        seconds: Duration of the training of one run.
+        seconds: Duration of the training of the fastest run, compilation
+            included; where published, as its source counts.
         hardware: What it ran on.
         dataset: Name of the data.
     """
