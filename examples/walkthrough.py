@@ -797,4 +797,7 @@ for count, views in ((1, None), (2, "mirror"), (6, "mirror_translate")):
 for name in recipes.names():
     for result in recipes.get(name).measured:
         runs = "1 run" if result.runs == 1 else f"mean of {result.runs} runs"
-        print(f"{name:16} {result.accuracy:.2%}, {runs}, {result.hardware}")
+        print(
+            f"{name:16} {result.accuracy:.2%} on {result.dataset}, {runs}, "
+            f"{result.hardware}"
+        )

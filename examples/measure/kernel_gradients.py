@@ -34,7 +34,11 @@ SHAPES = [
     (3, 3, 512, 768),
 ]
 # Recipes, and the sizes of their training images.
-STEPS = {"airbench94_muon": [32], "cpu94": [24, 32], "cifar100_75": [20, 24, 32]}
+STEPS = {
+    "airbench94_muon": [32],
+    "cpu94": [24, 32],
+    "cifar100_75": [20, 24, 32],
+}
 
 
 def gradients(batch_size, size, kernel_size, channels, filters):

@@ -221,9 +221,13 @@ def measure(load, method, seed, args, rows):
             method, load.__name__ in DIGITS, train, seed
         )
     else:
-        model, settings = train_large_net(
-            method, train, seed, rows[load.__name__, RECIPES[0], seed]
-        )
+        row = rows.get((load.__name__, RECIPES[0], seed))
+        if row is None:
+            raise SystemExit(
+                f"{method} trains as long as {RECIPES[0]} did: measure that "
+                "first"
+            )
+        model, settings = train_large_net(method, train, seed, row)
     seconds = time.perf_counter() - begin
     cpu_seconds = time.process_time() - cpu_begin
     logits = model.predict(test[0], batch_size=500, verbose=0)
