@@ -1,5 +1,7 @@
 """Checks of images and labels."""
 
+import math
+
 import keras
 import numpy as np
 
@@ -90,15 +92,33 @@ def check_not_dict(images) -> None:
         )
 
 
-def check_raw(name: str, images: np.ndarray, low: float, high: float) -> None:
-    """Raises a ValueError if these are not raw images in 0..255."""
-    # Integers up to 1 are raw images, almost or entirely black.
-    if low >= -1 and high <= 1 and (images % 1).any():
+def check_raw(
+    name: str,
+    images: np.ndarray,
+    low: float,
+    high: float,
+    least_range: float = math.inf,
+    most: float = math.inf,
+) -> None:
+    """Raises a ValueError if these are not raw images in 0..255.
+
+    Args:
+        name: That of the images, for the message.
+        images: Any array.
+        low, high: Their least and greatest values.
+        least_range: Raw images differ by more.
+        most: Raw images have no greater value.
+    """
+    # Integers up to 1 are raw images, almost or entirely black; normalized
+    # images lie within a few standard deviations.
+    within = -8 <= low and high <= 8 and high - low < least_range
+    black_and_white = images.dtype.kind == "f" and (low, high) == (0, 1)
+    if high > most or (within and (black_and_white or (images % 1).any())):
         raise ValueError(
             "The model takes raw images in 0..255 and normalizes them itself, "
-            "and these have been scaled. Pass the original images, or build "
-            "the model with the `mean` and `std` of these divided by 255. "
-            f"Received: {describe(name, images)}"
+            "and these are on another scale. Pass the original images in "
+            "0..255, or build the model with the `mean` and `std` of these "
+            f"divided by 255. Received: {describe(name, images)}"
         )
 
 
@@ -147,3 +167,14 @@ def as_array(name: str, array) -> np.ndarray:
             f"Received: {name}=... of type {type(array).__name__}"
         )
     return np.asarray(array)
+
+
+def check_classes(labels: np.ndarray, subset: np.ndarray) -> None:
+    """Raises a ValueError if the subset holds no image of a label."""
+    missing = np.setdiff1d(labels[~subset], labels[subset])
+    if missing.size:
+        raise ValueError(
+            "`subset` must hold images of all labels, or the net never sees "
+            "some of its classes. Received: a subset without the labels "
+            f"{missing.tolist()}"
+        )

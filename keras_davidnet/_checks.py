@@ -94,6 +94,14 @@ def check_image_shape(
     return height, width, channels
 
 
+def check_size(name: str, size, ge: int = 1) -> int | tuple[int, ...]:
+    """Raises a ValueError unless it is an integer or (height, width)."""
+    size = to_python(size)
+    if isinstance(size, tuple | list) and len(size) == 2:
+        return tuple(check_count(name, length, ge) for length in size)
+    return check_count(name, size, ge)
+
+
 def check_class_names(names: Sequence[str], num_classes: int) -> tuple:
     """Raises a ValueError unless these are as many strings as classes."""
     if (

@@ -36,6 +36,9 @@ def flatten(
     """
     if isinstance(value, str):
         value = _NUMBER.sub("", value)
+    # The program's name in workers that it starts; in itself Keras has None.
+    if value == "__mp_main__":
+        value = None
     if not isinstance(value, dict | list):
         yield name, value
         return
@@ -47,11 +50,11 @@ def flatten(
             )
 
 
-def differences(saved: dict, new: dict) -> dict[str, str]:
-    """What differs between two flat dicts: `{"lr": "lr: 1, not 2"}`."""
-    return {
-        key: f"{key}: {reprlib.repr(saved.get(key))}, "
+def differences(saved: dict, new: dict) -> list[str]:
+    """What differs between two flat dicts: `["lr: 1, not 2"]`."""
+    return [
+        f"{key}: {reprlib.repr(saved.get(key))}, "
         f"not {reprlib.repr(new.get(key))}"
         for key in {**saved, **new}
         if saved.get(key) != new.get(key)
-    }
+    ]

@@ -45,7 +45,7 @@ def summarize(
         "mean": float(mean),
         "least": float(numbers.min()),
         "most": float(numbers.max()),
-        "sd": None if sd is None else float(sd),
+        "sd": sd,
         "interval": None,
     }
     if gate is not None:
@@ -145,7 +145,8 @@ def compare(
 def _standard_deviation(values, size=None):
     """0 where values differ by rounding errors of numbers of that size."""
     size = abs(values).max() if size is None else size
-    return values.std(ddof=1) if np.ptp(values) > 1e-12 * size else 0.0
+    differ = np.ptp(values) > 1e-12 * size
+    return float(values.std(ddof=1)) if differ else 0.0
 
 
 def _check_values(name, values):

@@ -81,7 +81,8 @@ def clone_initializer(initializer, index: int = 0):
 
     An unseeded initializer gets a new seed, a seeded one its seed plus
     `index`.  One that draws anew at each call (its seed is a `SeedGenerator`,
-    or it is a plain function) or has no config is returned as it is.
+    or it is a plain function) or has no config that makes it is returned as it
+    is.
     """
     if (
         not isinstance(initializer, keras.initializers.Initializer)
@@ -95,4 +96,7 @@ def clone_initializer(initializer, index: int = 0):
     config = initializer.get_config()
     if isinstance(config.get("seed"), int):
         config["seed"] += index
-    return initializer.from_config(config)
+    try:
+        return initializer.from_config(config)
+    except TypeError:  # A subclass with arguments of its own.
+        return initializer

@@ -15,7 +15,7 @@ def decode_predictions(
     """The most probable classes of each image, by name.
 
     Like `decode_predictions` of the modules of `keras.applications`, for the
-    logits and classes of any net.
+    logits and classes of any net, and without their WordNet IDs.
 
     Args:
         logits: What the net predicts, `(n, num_classes)`.  For a net that ends

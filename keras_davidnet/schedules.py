@@ -71,7 +71,8 @@ class PiecewiseLinear(keras.optimizers.schedules.LearningRateSchedule):
         values = ops.convert_to_tensor(self.values, "float32")
         step = ops.clip(ops.cast(step, "float32"), knots[0], knots[-1])
         # The segment is the number of inner knots that lie behind.
-        left = ops.sum(ops.cast(step >= knots[1:-1], "int32"))
+        past = step[..., None] >= knots[1:-1]
+        left = ops.sum(ops.cast(past, "int32"), axis=-1)
         start, end = ops.take(knots, left), ops.take(knots, left + 1)
         # Both weights from the step itself: near a value of zero, 1 - weight
         # would leave nothing but rounding.

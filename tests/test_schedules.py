@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_davidnet import GroupedOptimizer, PiecewiseLinear, PyTorchSGD
-from keras_davidnet.optimizers.grouped import leaf_optimizers, schedule_of
+from keras_davidnet.optimizers.leaves import leaf_optimizers, schedule_of
 from keras_davidnet.schedules import DefaultSchedule
 
 
@@ -55,6 +55,17 @@ def test_exact_at_the_knots_and_flat_outside():
     np.testing.assert_array_equal(
         rates(schedule, [-5, 0, 3, 7, 11, 12, 10**6]),
         np.float32([0.1, 0.1, 0.1, 0.4, 0.0, 0.0, 0.0]),
+    )
+
+
+def test_many_steps_at_once():
+    schedule = PiecewiseLinear([3, 7, 11, 20], [0.1, 0.4, 0.0, 0.2])
+    steps = np.arange(24).reshape(4, 6)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(schedule(steps)),
+        np.interp(steps, schedule.knots, schedule.values),
+        rtol=1e-6,
+        atol=1e-7,
     )
 
 

@@ -49,6 +49,7 @@ def conv(inputs, kernel, strides, padding, training):
     ):
         return stock.conv(inputs, kernel, strides, padding, training)
     kernel = keras.ops.convert_to_tensor(kernel)
+    inputs = keras.ops.cast(inputs, kernel.dtype)
     return convolution(inputs, kernel, strides, padding.upper())
 
 

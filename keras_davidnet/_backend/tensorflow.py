@@ -83,7 +83,7 @@ def kernel_gradient(images, upstream, shape):
     height, width, channels, filters = shape
 
     def product(down, right):
-        """Of what lies so far from an output, and the output's gradient."""
+        """Product of the pixels at this offset and the outputs' gradient."""
         x = shifted(shifted(images, down, 1), right, 2)
         y = shifted(shifted(upstream, -down, 1), -right, 2)
         return tf.matmul(
@@ -183,7 +183,6 @@ def widen(x):
 
 def in_float32(function):
 
-    @functools.wraps(function)
     def call(x, *arguments):
         return tf.cast(function(widen(x), *arguments), x.dtype)
 

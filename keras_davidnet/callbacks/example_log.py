@@ -8,10 +8,11 @@ import numpy as np
 from keras import ops
 
 from keras_davidnet import _backend
+from keras_davidnet.callbacks.fit_hooks import FitHooks
 from keras_davidnet.losses import flat_labels
 
 
-class ExampleLog(keras.callbacks.Callback):
+class ExampleLog(FitHooks):
     """Logs loss, correctness and margin of each training image in each epoch.
 
     They come from the logits of the training step itself, before its update
@@ -98,14 +99,16 @@ class ExampleLog(keras.callbacks.Callback):
         events[np.isnan(self.correct).all(0)] = np.nan
         return events
 
-    # Called by the nets' `fit`, before it begins and when it is done.
-
     def on_data(self, x, y, callbacks):
         if getattr(x, "plan", None) is None or x.functions:
             raise ValueError(
                 "ExampleLog needs data that tell which images a batch holds: "
                 "the batches of make_dataset(..., training=True), without map "
                 f"or shard, or arrays in Recipe.fit. Received: {type(x)}"
+            )
+        if sum(isinstance(one, ExampleLog) for one in callbacks) > 1:
+            raise ValueError(
+                "`fit` takes one ExampleLog. Received: callbacks with several"
             )
         if x.labels.size != len(x.labels):
             raise ValueError(

@@ -8,7 +8,8 @@ import numpy as np
 from keras import ops
 
 from keras_davidnet._checks import check_number
-from keras_davidnet.optimizers.grouped import (
+from keras_davidnet.callbacks.fit_hooks import FitHooks
+from keras_davidnet.optimizers.leaves import (
     leaf_optimizers,
     schedule_of,
     steps_made,
@@ -17,7 +18,7 @@ from keras_davidnet.optimizers.grouped import (
 from keras_davidnet.schedules import PiecewiseLinear
 
 
-class LearningRateFinder(keras.callbacks.Callback):
+class LearningRateFinder(FitHooks):
     """Tries all learning rates in one `fit`, then restores the model.
 
     The rate rises from `low` at the first step of `fit` to `high` at the last,
@@ -207,7 +208,7 @@ def _check_constant(optimizer):
     """Raises a ValueError if the rate is a schedule that cannot be copied."""
     try:
         optimizer.learning_rate = optimizer.learning_rate
-    except TypeError as error:
+    except (AttributeError, TypeError) as error:
         raise ValueError(
             "The schedule of the learning rate must have a `get_config` and be "
             "registered by keras.saving.register_keras_serializable, so that "
@@ -223,10 +224,14 @@ def _shares(optimizers, schedules):
     rates = []
     for optimizer, schedule in zip(optimizers, schedules, strict=True):
         schedule = getattr(schedule, "schedule", schedule)  # of a default
-        if isinstance(schedule, PiecewiseLinear):
+        if schedule is None:
+            rates.append(float(optimizer.learning_rate))
+        elif isinstance(schedule, PiecewiseLinear):
             rates.append(max(schedule.values))
         else:
-            rates.append(float(optimizer.learning_rate))
+            # Its highest, of which it may be far as yet.
+            steps = (0, *(2**power for power in range(20)))
+            rates.append(max(float(schedule(step)) for step in steps))
     if rates[-1] == 0:
         raise ValueError(
             "The default group's rate must be above 0, or the others have no "

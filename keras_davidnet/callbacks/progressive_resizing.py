@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import keras
-
-from keras_davidnet._checks import check_count, check_number
+from keras_davidnet._checks import check_number, check_size
+from keras_davidnet.callbacks.fit_hooks import FitHooks
 from keras_davidnet.schedules import total_steps
 
 
-class ProgressiveResizing(keras.callbacks.Callback):
+class ProgressiveResizing(FitHooks):
     """Trains an `ImageClassifier` on smaller images first: cheaper steps.
 
     Images are scaled down in the step, after the augmentation, by linear
@@ -52,7 +51,7 @@ class ProgressiveResizing(keras.callbacks.Callback):
                 f"Received: sizes={sizes!r}"
             )
         self.sizes = {
-            check_number("epoch", epoch, ge=0): _check_size(size)
+            check_number("epoch", epoch, ge=0): check_size("size", size)
             for epoch, size in sizes.items()
         }
 
@@ -64,7 +63,7 @@ class ProgressiveResizing(keras.callbacks.Callback):
                 f"Received: a {type(model).__name__}"
             )
         for size in self.sizes.values():
-            _check_size(size, model.min_size)
+            check_size("size", size, model.min_size)
 
     def on_train_begin(self, logs=None):
         steps, at_once = self.params["steps"], self.model.steps_per_execution
@@ -104,9 +103,3 @@ class ProgressiveResizing(keras.callbacks.Callback):
         # `fit` may fail before it gives its model to the callbacks.
         if self.model is not None:
             self.model.training_size = None
-
-
-def _check_size(size, least=1):
-    if isinstance(size, tuple | list) and len(size) == 2:
-        return tuple(check_count("size", length, least) for length in size)
-    return check_count("size", size, least)

@@ -7,7 +7,6 @@ import pathlib
 import zlib
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -16,11 +15,12 @@ from keras_davidnet._checks import check_count
 from keras_davidnet._files import written_whole
 from keras_davidnet._settings import class_and_config, differences, flatten
 from keras_davidnet.callbacks.example_log import ExampleLog
+from keras_davidnet.callbacks.fit_hooks import FitHooks
 from keras_davidnet.datasets.batches import Batches, plan_of
-from keras_davidnet.optimizers.grouped import variables_of
+from keras_davidnet.optimizers.leaves import variables_of
 
 
-class Resume(keras.callbacks.Callback):
+class Resume(FitHooks):
     """Saves the state of training after each epoch; `fit` continues from it.
 
     A run that was killed and is started again, by the same program, ends with
@@ -73,7 +73,6 @@ class Resume(keras.callbacks.Callback):
         self._example_logs: list[Any] = []
 
     def on_data(self, x, y, callbacks=()):
-        """Takes what `fit` trains on; the models of this package call it."""
         self._data = _checksum(x, y)
         if self.dataset is None:
             self._plan = getattr(x, "plan", None)
@@ -172,7 +171,7 @@ class Resume(keras.callbacks.Callback):
         }
         run = dict(flatten(run, _may_change))
         saved = self._state.setdefault("run", run)
-        found = list(differences(saved, run).values())
+        found = differences(saved, run)
         if found:
             raise ValueError(
                 "`path` must hold the state of this model and this run, and "

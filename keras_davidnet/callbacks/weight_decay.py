@@ -5,14 +5,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import keras
-
 from keras_davidnet import _backend
 from keras_davidnet._checks import check_number
-from keras_davidnet.optimizers.grouped import leaf_optimizers
+from keras_davidnet.callbacks.fit_hooks import FitHooks
+from keras_davidnet.optimizers.leaves import build_optimizer, leaf_optimizers
+
+# Keras's Muon has a second one, for what is no matrix.
+_DECAYS = "weight_decay", "adam_weight_decay"
 
 
-class DecoupledWeightDecay(keras.callbacks.Callback):
+class DecoupledWeightDecay(FitHooks):
     """Decays the weights apart from gradient and velocity, while `fit` runs.
 
     Before each update, `w = w - learning_rate * weight_decay * w` (Loshchilov
@@ -62,19 +64,30 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
         self.restore()
         model, optimizer = self.model, self.model.optimizer
         excluded = self._excluded_variables()
-        _build(model)
-        decays = [leaf.weight_decay for leaf in leaf_optimizers(optimizer)]
+        build_optimizer(model)
+        decays = [
+            {
+                name: getattr(leaf, name)
+                for name in _DECAYS
+                if hasattr(leaf, name)
+            }
+            for leaf in leaf_optimizers(optimizer)
+        ]
         if excluded:
             # Keras takes exclusions only before it builds an optimizer.
-            copy = type(optimizer).from_config(optimizer.get_config())
+            with _backend.variable_scope(model):
+                copy = type(optimizer).from_config(optimizer.get_config())
             for leaf in leaf_optimizers(copy):
                 leaf.exclude_from_weight_decay(var_list=excluded)
             model.optimizer = copy
-            _build(model)
+            build_optimizer(model)
             _assign(copy, optimizer)
         self._armed = model, optimizer, decays, model.optimizer
-        for leaf in leaf_optimizers(model.optimizer):
-            leaf.weight_decay = self.weight_decay
+        for leaf, own in zip(
+            leaf_optimizers(model.optimizer), decays, strict=True
+        ):
+            for name in own:
+                setattr(leaf, name, self.weight_decay)
         # The decay is read when the step is traced.
         model.make_train_function(force=True)
 
@@ -88,8 +101,9 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
         # By now the callback may belong to another model.
         model, optimizer, decays, trained = self._armed
         self._armed = None
-        for leaf, decay in zip(leaf_optimizers(optimizer), decays, strict=True):
-            leaf.weight_decay = decay
+        for leaf, own in zip(leaf_optimizers(optimizer), decays, strict=True):
+            for name, decay in own.items():
+                setattr(leaf, name, decay)
         # The model may have been compiled since.
         if model.optimizer is trained:
             model.optimizer = optimizer
@@ -111,15 +125,6 @@ class DecoupledWeightDecay(keras.callbacks.Callback):
                 )
             excluded += matches
         return excluded
-
-
-def _build(model):
-    if not model.optimizer.built:
-        # The models of this package build their optimizer here.
-        model.make_train_function(force=True)
-    if not model.optimizer.built:
-        with _backend.variable_scope(model):
-            model.optimizer.build(model.trainable_variables)
 
 
 def _assign(optimizer, source):

@@ -243,14 +243,6 @@ class SyncEpoch(keras.callbacks.Callback):
 
     Args:
         batches: `Batches` with a plan: `make_dataset(..., training=True)`.
-
-    Example:
-
-    ```python
-    stock_model.fit(
-        train_ds, epochs=24, shuffle=False, callbacks=[SyncEpoch(train_ds)]
-    )
-    ```
     """
 
     def __init__(self, batches: Batches):

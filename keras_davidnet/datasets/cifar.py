@@ -213,8 +213,16 @@ def _download(dataset):
             f"({error}). Get that archive, or an .npz file with x_train, "
             "y_train, x_test and y_test, and pass its path."
         ) from error
-    (x_train, y_train), (x_test, y_test) = train, test
-    return (x_train, y_train.reshape(-1)), (x_test, y_test.reshape(-1))
+    # Keras's CIFAR-100 has labels of 64 bits, and images may have the channels
+    # first.
+    train, test = (
+        (
+            x if x.shape[-1] == 3 else x.transpose(0, 2, 3, 1),
+            y.reshape(-1).astype("uint8"),
+        )
+        for x, y in (train, test)
+    )
+    return train, test
 
 
 def _read_npz(dataset, path):

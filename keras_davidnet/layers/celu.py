@@ -42,6 +42,7 @@ class CELU(keras.layers.Layer):
     def __init__(self, alpha: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
         self.alpha = check_number("alpha", alpha, gt=0)
+        self.supports_masking = True
 
     def call(self, inputs, training=False):
         return _backend.celu(inputs, self.alpha, training)

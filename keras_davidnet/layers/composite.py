@@ -9,23 +9,34 @@ import keras
 def clone_layer(layer: Any, index: int = 0) -> Any:
     """Copies a layer, its weights included, so that no two blocks share one.
 
-    None, a function and a layer without a config, which cannot be saved either,
-    are returned as they are.  A copy with an `index` has it in its name, as
-    weights need a path each.
+    None, a function and a layer without a config that makes it, which cannot be
+    saved either, are returned as they are.  A copy with an `index` has it in
+    its name, as weights need a path each.
     """
     if not isinstance(layer, keras.layers.Layer):
         return layer
     try:
         config = layer.get_config()
-    except NotImplementedError:
+        if index and "name" in config:
+            config["name"] = f"{layer.name}_{index}"
+        clone = type(layer).from_config(config)
+    except (NotImplementedError, TypeError):
         return layer
-    if index and "name" in config:
-        config["name"] = f"{layer.name}_{index}"
-    clone = type(layer).from_config(config)
     if layer.built and layer.weights:
         clone.build_from_config(layer.get_build_config())
         clone.set_weights(layer.get_weights())
     return clone
+
+
+def pass_trainable(layer: keras.layers.Layer) -> None:
+    """Freezes the layers of a layer that was made frozen.
+
+    Keras does so when `trainable` is set, but not when it is an argument.
+    """
+    if not layer.trainable:
+        # On TensorFlow it has no effect to set what is set.
+        layer.trainable = True
+        layer.trainable = False
 
 
 def serialize(layer: Any) -> Any:

@@ -14,6 +14,7 @@ from keras_davidnet.layers.composite import (
     build_any,
     clone_layer,
     output_shape,
+    pass_trainable,
     serialize,
 )
 from keras_davidnet.layers.fast_layers import (
@@ -93,8 +94,7 @@ class ConvBN(CompositeLayer, keras.layers.Layer):
         self.momentum = check_number("momentum", momentum, ge=0, le=1)
         self.epsilon = check_number("epsilon", epsilon, ge=0)
         self.dropout = check_number("dropout", dropout, ge=0, lt=1)
-        # Keras passes `trainable` on when it is set, but not when it is given.
-        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
+        common = {"dtype": self.dtype_policy}
         self.conv = FastConv2D(
             filters,
             self.kernel_size,
@@ -110,6 +110,7 @@ class ConvBN(CompositeLayer, keras.layers.Layer):
         self.bn = FastBatchNormalization(
             momentum=momentum, epsilon=epsilon, name="bn", **common
         )
+        pass_trainable(self)
 
     def build(self, input_shape):
         # Loading finds the weights of built sublayers only.

@@ -18,6 +18,7 @@ from keras_davidnet.layers.composite import (
     CompositeLayer,
     build_any,
     clone_layer,
+    pass_trainable,
     serialize,
 )
 from keras_davidnet.layers.fast_layers import (
@@ -104,7 +105,7 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
         )
         self.scale = to_python(scale)
         self.activate_sum = to_python(activate_sum)
-        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
+        common = {"dtype": self.dtype_policy}
         self.pool = FastMaxPooling2D(
             2, data_format="channels_last", name="pool", **common
         )
@@ -141,6 +142,7 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
         self.conv2, self.bn2 = conv_and_norm(2, inner)
         if self.residual:
             self.conv3, self.bn3 = conv_and_norm(3, self.filters)
+        pass_trainable(self)
 
     def build(self, input_shape):
         self.conv1.build(input_shape)

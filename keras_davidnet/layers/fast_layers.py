@@ -84,7 +84,7 @@ class FastBatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs, training=None, mask=None):
         training = training and self.trainable
-        if not self.takes_kernel or (training and mask is not None):
+        if not self.takes_kernel:
             return super().call(inputs, training=training, mask=mask)
         if training:
             outputs, *statistics = self.normalize(inputs)

@@ -39,9 +39,9 @@ class GhostBatchNormalization(FastBatchNormalization):
             moving ones.
 
     Raises:
-        ValueError: If an argument is out of its range, or for
-            `synchronized=True`; in training, if the batch is known not to
-            be a multiple of `groups`, or has a mask.
+        ValueError: If an argument is out of its range, for
+            `synchronized=True` or `renorm=True`; in training, if the batch is
+            known not to be a multiple of `groups`, or has a mask.
 
     Example:
 
@@ -63,11 +63,12 @@ class GhostBatchNormalization(FastBatchNormalization):
         epsilon: float = 1e-5,
         **kwargs: Any,
     ):
-        if kwargs.get("synchronized"):
-            raise ValueError(
-                "Groups have statistics of their own, on every replica. "
-                f"Received: synchronized={kwargs['synchronized']!r}"
-            )
+        for name in ("synchronized", "renorm"):
+            if kwargs.get(name):
+                raise ValueError(
+                    "Groups have statistics of their own, on every replica. "
+                    f"Received: {name}={kwargs[name]!r}"
+                )
         super().__init__(
             momentum=check_number("momentum", momentum, ge=0, le=1),
             epsilon=check_number("epsilon", epsilon, ge=0),

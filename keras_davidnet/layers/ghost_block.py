@@ -8,7 +8,7 @@ import keras
 from keras_davidnet._checks import check_count, check_number, to_python
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.celu import CELU
-from keras_davidnet.layers.composite import CompositeLayer
+from keras_davidnet.layers.composite import CompositeLayer, pass_trainable
 from keras_davidnet.layers.fast_layers import FastConv2D, FastMaxPooling2D
 from keras_davidnet.layers.ghost_batch_norm import GhostBatchNormalization
 
@@ -85,7 +85,7 @@ class GhostBlock(CompositeLayer, keras.layers.Layer):
         self.momentum = check_number("momentum", momentum, ge=0, le=1)
         self.epsilon = check_number("epsilon", epsilon, ge=0)
         self.pool = to_python(pool)
-        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
+        common = {"dtype": self.dtype_policy}
         self.max_pool = FastMaxPooling2D(
             2, data_format="channels_last", name="max_pool", **common
         )
@@ -118,6 +118,7 @@ class GhostBlock(CompositeLayer, keras.layers.Layer):
         if self.residual:
             self.conv2, self.bn2 = conv_and_norm(2)
             self.conv3, self.bn3 = conv_and_norm(3)
+        pass_trainable(self)
 
     def build(self, input_shape):
         self.conv1.build(input_shape)

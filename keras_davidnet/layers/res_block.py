@@ -13,6 +13,7 @@ from keras_davidnet.layers.composite import (
     build_any,
     clone_layer,
     output_shape,
+    pass_trainable,
     serialize,
 )
 from keras_davidnet.layers.conv_bn import ConvBN
@@ -109,7 +110,6 @@ class ResBlock(CompositeLayer, keras.layers.Layer):
                 momentum=momentum,
                 epsilon=epsilon,
                 dropout=dropout,
-                trainable=self.trainable,
                 dtype=self.dtype_policy,
                 name=name,
             )
@@ -122,6 +122,7 @@ class ResBlock(CompositeLayer, keras.layers.Layer):
         self.momentum = self.conv.momentum
         self.epsilon = self.conv.epsilon
         self.dropout = self.conv.dropout
+        pass_trainable(self)
 
     def build(self, input_shape):
         self.conv.build(input_shape)

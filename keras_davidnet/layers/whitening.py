@@ -98,6 +98,7 @@ class WhiteningConv2D(keras.layers.Layer):
 
     def build(self, input_shape):
         channels = input_shape[-1]
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes={-1: channels})
         filters = self._filters(channels)
         self.kernel = self.add_weight(
             shape=(self.kernel_size, self.kernel_size, channels, filters),

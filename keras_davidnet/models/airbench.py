@@ -14,7 +14,7 @@ from keras_davidnet.optimizers import airbench_optimizer
 
 # PyTorch's default for the bias of such a convolution.
 _WHITENING_BIAS = keras.initializers.RandomUniform(-(12**-0.5), 12**-0.5)
-# Of standard deviation 1.
+# The standard deviation is 1.
 _HEAD = keras.initializers.RandomUniform(-(3**0.5), 3**0.5)
 
 
@@ -102,7 +102,7 @@ class Airbench(ImageClassifier):
         )
         self.widths = check_three_counts("widths", widths)
         self.residual = to_python(residual)
-        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
+        common = {"dtype": self.dtype_policy}
         self.whiten = WhiteningConv2D(
             bias_initializer=whitening_bias_initializer,
             name="whiten",

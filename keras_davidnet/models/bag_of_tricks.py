@@ -79,7 +79,7 @@ class WhitenedDavidNet(ImageClassifier):
         self.width = check_count("width", width)
         self.groups = check_count("groups", groups)
         self.alpha = check_number("alpha", alpha, gt=0)
-        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
+        common = {"dtype": self.dtype_policy}
         shared = {"groups": self.groups, "alpha": self.alpha, **common}
         self.whiten = WhiteningConv2D(
             3,

@@ -71,7 +71,6 @@ class DavidNet(ImageClassifier):
         self.dropout = check_number("dropout", dropout, ge=0, lt=1)
         common = {
             "dropout": self.dropout,
-            "trainable": self.trainable,
             "dtype": self.dtype_policy,
         }
         self.prep = ConvBN(self.width, name="prep", **common)

@@ -13,7 +13,7 @@ from keras_davidnet.optimizers.averaging import (
     ExponentialAverage,
     find_average,
 )
-from keras_davidnet.optimizers.grouped import (
+from keras_davidnet.optimizers.leaves import (
     leaf_optimizers,
     schedule_of,
     steps_made,
@@ -38,7 +38,7 @@ class FitCallback(keras.callbacks.Callback):
         self,
         epochs: float,
         batch_size: int | None,
-        plan: EpochPlan | None = None,
+        plan: EpochPlan | None,
     ):
         super().__init__()
         self.epochs = epochs
@@ -79,11 +79,12 @@ class FitCallback(keras.callbacks.Callback):
             # Once: each call of a loop of `fit` would warn.
             if steps and epoch < epochs and not self.model.warned_of_rates:
                 last_step = made + total_steps(epochs - epoch, steps)
-                warned = [
-                    _warn_of_end(schedules, last_step),
-                    _warn_of_average(average, total_steps(epochs, steps)),
-                ]
-                self.model.warned_of_rates = any(warned)
+                for text in (
+                    *_end_elsewhere(schedules, last_step),
+                    *_lagging_average(average, total_steps(epochs, steps)),
+                ):
+                    warnings.warn(text, stacklevel=2)
+                    self.model.warned_of_rates = True
             return
         if steps is None:
             raise ValueError(
@@ -137,7 +138,7 @@ class FitCallback(keras.callbacks.Callback):
         return optimizer
 
 
-class LastEpoch(FitCallback):
+class PartialEpoch(FitCallback):
     """Also stops `fit` within its last epoch.
 
     A class of its own: Keras synchronizes at each step for a callback with
@@ -190,26 +191,24 @@ def _log_names(leaves):
     ]
 
 
-def _warn_of_average(average, steps):
-    """Warns if little of a run is in its average; whether it did."""
+def _lagging_average(average, steps):
+    """Yields a warning if little of a run is in its average."""
     if not isinstance(average, ExponentialAverage):
-        return False
+        return
     share = average.momentum ** math.ceil(steps / average.period)
     if share > 0.1:
-        warnings.warn(
+        yield (
             "When fit() ends the net has its average, and the weights that it "
             f"began with are {share:.0%} of that after {steps} steps. Choose a "
-            "lower `momentum` for ExponentialAverage.",
-            stacklevel=2,
+            "lower `momentum` for ExponentialAverage."
         )
-    return share > 0.1
 
 
-def _warn_of_end(schedules, last_step):
-    """Warns if a user's rates end elsewhere than `fit`; whether it did."""
+def _end_elsewhere(schedules, last_step):
+    """Yields a warning if a user's rates end elsewhere than `fit`."""
     rates = [one for one in schedules if isinstance(one, PiecewiseLinear)]
     if not rates:
-        return False
+        return
     # Some groups may be done before the others.
     longest = max(rates, key=lambda rate: rate.knots[-1])
     knot, value = longest.knots[-1], longest.values[-1]
@@ -218,11 +217,9 @@ def _warn_of_end(schedules, last_step):
     elif knot < last_step and value == 0:
         effect = "the steps between change nothing"
     else:
-        return False
-    warnings.warn(
+        return
+    yield (
         f"The learning rate's last knot is at step {knot:g}, and fit() ends at "
         f"step {last_step}: {effect}. Make the schedule for the length of this "
-        "fit(), or call compile() without an optimizer.",
-        stacklevel=2,
+        "fit(), or call compile() without an optimizer."
     )
-    return True

@@ -32,23 +32,29 @@ from keras_davidnet._checks import (
     check_numbers,
     to_python,
 )
+from keras_davidnet.callbacks.fit_hooks import FitHooks
 from keras_davidnet.datasets import CIFAR10_MEAN, CIFAR10_STD, Batches
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
 from keras_davidnet.layers.augmentation import get_augmentation
-from keras_davidnet.layers.composite import CompositeLayer, output_shape
+from keras_davidnet.layers.composite import (
+    CompositeLayer,
+    output_shape,
+    pass_trainable,
+)
 from keras_davidnet.losses import (
     SmoothedCrossentropy,
     check_takes_logits,
     flat_labels,
 )
-from keras_davidnet.models.fit_callback import FitCallback, LastEpoch
+from keras_davidnet.models.fit_callback import FitCallback, PartialEpoch
 from keras_davidnet.models.test_time_augmentation import (
     check_views,
     weighted_views,
 )
 from keras_davidnet.optimizers.averaging import find_average
-from keras_davidnet.optimizers.default_rates import mark_rates, unmark_rates
-from keras_davidnet.optimizers.grouped import GroupedOptimizer, unwrap
+from keras_davidnet.optimizers.default_rates import mark_rates, unmarked_rates
+from keras_davidnet.optimizers.grouped import GroupedOptimizer
+from keras_davidnet.optimizers.leaves import unwrap
 
 
 class _BuiltOnInit(abc.ABCMeta, type(keras.Model)):
@@ -63,6 +69,7 @@ class _BuiltOnInit(abc.ABCMeta, type(keras.Model)):
     def __call__(cls, *args, **kwargs):  # pyright: ignore[reportSelfClsParameterName]
         net = super().__call__(*args, **kwargs)
         net.build(net.input_shape)
+        pass_trainable(net)
         return net
 
     @property
@@ -205,12 +212,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     def build(self, input_shape):
         if self.built:
             return
-        if not isinstance(self.normalization, keras.layers.Rescaling):
-            raise ValueError(
-                "`normalization` is the layer that normalizes raw images: give "
-                f"yours another name. Received: a {type(self).__name__} with "
-                f"normalization={self.normalization}"
-            )
+        self._check_names()
         # Not in the constructor: its random seeds come after the body's.
         self.head_initializer = keras.initializers.get(self.head_initializer)
         if self.include_top:
@@ -228,13 +230,20 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             images = keras.KerasTensor(input_shape)
             keras.Operation.compute_output_spec(self, images)
 
-    def _add_head(self):
-        if hasattr(self, "pool") or hasattr(self, "linear"):
+    def _check_names(self):
+        """Raises an error if a subclass has taken a name of the shell."""
+        head = ["pool", "linear"] if self.include_top else []
+        taken = [name for name in head if hasattr(self, name)]
+        if not isinstance(self.normalization, keras.layers.Rescaling):
+            taken.append("normalization")
+        if taken:
             raise ValueError(
-                "`pool` and `linear` are the layers of the head: give yours "
-                f"another name. Received: a {type(self).__name__} with these "
-                "attributes"
+                f"`{taken[0]}` is a layer that every net of this package has: "
+                f"give yours another name. Received: a {type(self).__name__} "
+                f"with {taken[0]}={getattr(self, taken[0])}"
             )
+
+    def _add_head(self):
         self.pool = self.pooling(
             data_format="channels_last", dtype=self.dtype_policy, name="pool"
         )
@@ -242,7 +251,6 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             self.num_classes,
             use_bias=False,
             kernel_initializer=clone_initializer(self.head_initializer),
-            trainable=self.trainable,
             dtype=self.dtype_policy,
             name="linear",
         )
@@ -254,22 +262,14 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         if training:
             if self.augmentation is not None:
                 x = self.augmentation(x, training=True)
-            if self.training_size is not None:
-                x = self._scaled(x)
+            if self.training_size not in (None, tuple(x.shape[1:3])):
+                x = _backend.resize(x, self.training_size, self.jit_compile)
             return self._forward(x, training)
         views = None if self.one_view else self.views
         return sum(
             weight * self._forward(view, training)
             for weight, view in weighted_views(views, x)
         )
-
-    def _scaled(self, x):
-        size = self.training_size
-        if isinstance(size, int):
-            size = size, size
-        if tuple(x.shape[1:3]) == size:
-            return x
-        return _backend.resize(x, size, self.jit_compile)
 
     def _forward(self, x, training):
         for layer in self.body:
@@ -279,6 +279,17 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         # Softmax and loss want float32 under any precision.
         logits = ops.cast(self.linear(self.pool(x)), self.variable_dtype)
         return self.classifier_activation(self.logit_scale * logits)
+
+    def compute_output_spec(self, images, *args, **kwargs):
+        if type(self).call is not ImageClassifier.call:
+            # A subclass may return anything.
+            return keras.Operation.compute_output_spec(
+                self, images, *args, **kwargs
+            )
+        return keras.KerasTensor(
+            self.compute_output_shape(images.shape),
+            self.variable_dtype if self.include_top else self.compute_dtype,
+        )
 
     def compute_output_shape(self, input_shape):
         if self.include_top:
@@ -321,12 +332,14 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
 
     @training_size.setter
     def training_size(self, size: int | tuple[int, int] | None):
-        height, width, _ = self.image_shape
-        if isinstance(size, int) and height != width:
-            raise ValueError(
-                "Images that are not square are scaled to (height, width). "
-                f"Received: size={size}, images of shape {self.image_shape}"
-            )
+        if isinstance(size, int):
+            height, width, _ = self.image_shape
+            if height != width:
+                raise ValueError(
+                    "Images that are not square are scaled to (height, width). "
+                    f"Received: size={size}, images of shape {self.image_shape}"
+                )
+            size = size, size
         if size != self._training_size:
             self._training_size = size
             self._forget_train_step()
@@ -356,16 +369,17 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             ValueError: If they are not such images, or too few, or constant.
         """
         first = self.body[0]
-        if hasattr(first, "adapt"):
-            # What a function makes of them is known batch by batch.
-            if isinstance(images, Batches) and not images.functions:
-                shown = images.plan and images.plan.subset
-                images = images.images
-                if shown is not None:
-                    images = images[shown.nonzero()[0][: self.num_adapt_images]]
-            images = first_images("images", images, self.num_adapt_images)
-            images = self.check_arrays("images", images)
-            first.adapt(self.normalization(images))
+        if not hasattr(first, "adapt"):
+            return
+        # What a function makes of them is known batch by batch.
+        if isinstance(images, Batches) and not images.functions:
+            subset = images.plan and images.plan.subset
+            images = images.images
+            if subset is not None:
+                images = images[subset.nonzero()[0][: self.num_adapt_images]]
+        images = first_images("images", images, self.num_adapt_images)
+        images = self.check_arrays("images", images)
+        first.adapt(self.normalization(images))
 
     def compile(
         self,
@@ -470,28 +484,28 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             self._check_batches(x, size, validation_split)
         plan = None
         if isinstance(x, Batches):
+            plan = x.plan
+            kwargs["shuffle"] = False  # They come in their own order.
             if y is not None or kwargs.get("sample_weight") is not None:
                 raise ValueError(
                     "Batches have labels and weights of their own: "
                     "make_dataset(x, y, ..., sample_weight=...). Received: "
                     "`y` or `sample_weight` beside batches"
                 )
-            plan = x.plan
-            kwargs["shuffle"] = False  # They come in their own order.
-        if plan is not None and steps_per_epoch not in (None, len(x)):
-            raise ValueError(
-                f"An epoch of `x` has its own number of batches, {len(x)}. "
-                f"Received: steps_per_epoch={steps_per_epoch}"
-            )
+            if plan is not None and steps_per_epoch not in (None, len(x)):
+                raise ValueError(
+                    f"An epoch of `x` has its own number of batches, {len(x)}. "
+                    f"Received: steps_per_epoch={steps_per_epoch}"
+                )
         if class_weight is not None:
             # Keras wants a weight for each class of some kinds of data.
             ones = dict.fromkeys(range(self.num_classes), 1.0)
             class_weight = {**ones, **class_weight}
-        own = LastEpoch if isinstance(epochs, float) else FitCallback
+        own = PartialEpoch if epochs % 1 else FitCallback
         callbacks = keras.tree.flatten(callbacks or [])
-        for callback in callbacks:
-            if hasattr(callback, "on_data"):
-                callback.on_data(x, y, callbacks)
+        hooks = [one for one in callbacks if isinstance(one, FitHooks)]
+        for hook in hooks:
+            hook.on_data(x, y, callbacks)
         # On some backends Keras does it first, without the statistics.
         self.build_optimizer()
         try:
@@ -517,12 +531,11 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
                 and "multiple of" in str(error)
                 and not isinstance(error, ValueError)
             ):
-                self._refuse_batch("another size", error)
+                raise self._batch_error("another size") from error
             raise
         finally:
-            for callback in callbacks:
-                if hasattr(callback, "restore"):
-                    callback.restore()
+            for hook in hooks:
+                hook.restore()
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """Like `keras.Model.evaluate`, but checks arrays, as `fit` does."""
@@ -610,7 +623,11 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             self.loss.training = training
         if training and self.example_log is not None:
             self.example_log.metric.update_state(y, y_pred)
-        return super().compute_loss(x, y, y_pred, sample_weight, training)
+        try:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        finally:
+            if isinstance(self.loss, SmoothedCrossentropy):
+                self.loss.training = True
 
     # Checks
 
@@ -625,7 +642,8 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         low, high = check_finite(name, images)
         # Pixels in 0..1 deviate by less than one from their mean.
         if 255 * min(self.std) > 1.01:
-            check_raw(name, images, low, high)
+            most = max(1000, 20 * 255 * max(self.std))
+            check_raw(name, images, low, high, 255 * min(self.std), most)
         return images
 
     def _check_data(self, x_name, y_name, x, y):
@@ -656,15 +674,15 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             sizes = size, n % size
         for size in sizes:
             if size % self.batch_multiple:
-                self._refuse_batch(size)
+                raise self._batch_error(size)
 
-    def _refuse_batch(self, size, cause=None):
-        raise ValueError(
+    def _batch_error(self, size):
+        return ValueError(
             f"Every batch in training must be a multiple of "
             f"groups={self.batch_multiple} of the net's batch normalization: "
             "datasets.make_dataset(..., training=True) leaves out a last one "
             f"that is smaller. Received: a batch of {size}"
-        ) from cause
+        )
 
     # Saving
 
@@ -707,11 +725,12 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             return super().from_config(config)
 
     def get_compile_config(self):
-        if "default_optimizer" in vars(self):
-            # The rates of a search's trial: a net that is loaded has the
-            # optimizer of its class by default.
-            unmark_rates(self.optimizer)
-        return super().get_compile_config()
+        if "default_optimizer" not in vars(self):
+            return super().get_compile_config()
+        # The rates of a search's trial: a net that is loaded has the
+        # optimizer of its class by default.
+        with unmarked_rates(self.optimizer):
+            return super().get_compile_config()
 
     def compile_from_config(self, config):
         config = keras.saving.deserialize_keras_object(config)
@@ -773,9 +792,9 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         if not same_classes:
             changes.setdefault("class_names", None)
         net = cls.from_config({**trained.get_config(), **changes})
-        both = net, trained
-        pairs = zip(*map(ImageClassifier._beside_head, both), strict=True)
-        for layer, source in pairs:
+        for layer, source in zip(
+            net._beside_head(), trained._beside_head(), strict=True
+        ):
             layer.set_weights(source.get_weights())
         if net.include_top and trained.include_top:
             net.pool.set_weights(trained.pool.get_weights())
@@ -808,7 +827,8 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
             )
         # Without the optimizer.
         keras.saving.save_model(self.copy_with(), folder, zipped=False)
-        with open(os.path.join(folder, "README.md"), "w") as card:
+        path = os.path.join(folder, "README.md")
+        with open(path, "w", encoding="utf-8") as card:
             card.write(presets.model_card(self))
 
     def export(
@@ -845,7 +865,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         if self.compute_dtype != "float32":
             net = self.copy_with(dtype="float32", augmentation=None)
         super(ImageClassifier, net).export(
-            filepath, format, verbose, input_signature, **kwargs
+            os.fspath(filepath), format, verbose, input_signature, **kwargs
         )
 
     def copy_with(self, **changes: Any) -> "ImageClassifier":

@@ -13,7 +13,7 @@ from keras_davidnet.layers.fast_layers import FastActivation
 from keras_davidnet.models.image_classifier import ImageClassifier
 from keras_davidnet.optimizers import navier_stoked_optimizer
 
-# Of the three convolutions of each group.
+# The three convolutions of each group.
 _KERNEL_SIZES = (3, 1, 1), (3, 3, 1), (2, 3, 3)
 
 
@@ -43,7 +43,7 @@ class NavierStoked(ImageClassifier):
         num_classes: Number of classes.
         widths: Number of filters of each of the three groups.
         inner_widths: Number of filters of each group's second convolution.
-        epsilon: Of the batch normalizations, as in `Airbench`.
+        epsilon: Epsilon of the batch normalizations, as in `Airbench`.
         **kwargs: Arguments of `ImageClassifier`; here `mean` and `std` are
             CIFAR-100's, `augmentation` is `"crop2"`, `logit_scale` 1.25 / 9,
             `label_smoothing` 0.25.
@@ -97,7 +97,7 @@ class NavierStoked(ImageClassifier):
         super().__init__(num_classes, **{**defaults, **kwargs})
         self.widths = check_three_counts("widths", widths)
         self.inner_widths = check_three_counts("inner_widths", inner_widths)
-        common = {"trainable": self.trainable, "dtype": self.dtype_policy}
+        common = {"dtype": self.dtype_policy}
         self.whiten = WhiteningConv2D(centered=True, name="whiten", **common)
         self.activation = FastActivation(
             "silu", dtype=self.dtype_policy, name="activation"

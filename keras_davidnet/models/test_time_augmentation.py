@@ -42,10 +42,7 @@ def weighted_views(views: str | None, images):
     if views == "mirror":
         places = [(1, images)]
     else:
-        border = (1, 1)
-        padded = ops.pad(
-            images, ((0, 0), border, border, (0, 0)), mode="reflect"
-        )
+        padded = ops.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), "reflect")
         places = [
             (1 / 2, images),
             (1 / 4, padded[:, :-2, :-2]),

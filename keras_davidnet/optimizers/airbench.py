@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_davidnet._checks import check_count, check_number
 from keras_davidnet.optimizers.averaging import Lookahead
-from keras_davidnet.optimizers.grouped import GroupedOptimizer, schedule_of
+from keras_davidnet.optimizers.grouped import GroupedOptimizer
 from keras_davidnet.optimizers.muon import Muon
 from keras_davidnet.optimizers.sgd import PyTorchSGD
 from keras_davidnet.schedules import PiecewiseLinear, total_steps
@@ -192,6 +192,6 @@ def _filters(
             f"Received: filters_optimizer={optimizer!r}"
         )
     config = {**optimizer.get_config(), "name": "filters"}
-    if schedule_of(optimizer) is None:
-        config["learning_rate"] = schedule(float(optimizer.learning_rate))
+    if isinstance(config["learning_rate"], float):
+        config["learning_rate"] = schedule(config["learning_rate"])
     return type(optimizer).from_config(config)

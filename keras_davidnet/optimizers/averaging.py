@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_davidnet._checks import check_count, check_number
-from keras_davidnet.optimizers.grouped import leaf_optimizers, unwrap
+from keras_davidnet.optimizers.leaves import leaf_optimizers, unwrap
 
 
 class Averaging(keras.optimizers.Optimizer, abc.ABC):
@@ -130,6 +130,8 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
 
     def finalize_variable_values(self, var_list):
         """Gives the net its slow weights; Keras calls it when `fit` ends."""
+        if not self.built:
+            return
         # On JAX a step that fails leaves variables without a value.
         if self._fresh._value is None or int(self._fresh.numpy()) == 1:
             return
@@ -161,7 +163,7 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
 
     @property
     def optimizers(self):
-        """Those of groups; Keras's callbacks look for it to set their rates."""
+        """The groups'; Keras's callbacks look for them to set their rates."""
         return self.inner_optimizer.optimizers
 
     @property

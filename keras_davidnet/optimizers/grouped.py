@@ -1,6 +1,5 @@
 """One optimizer for each group of weights."""
 
-import contextlib
 import re
 from collections.abc import Mapping
 
@@ -81,56 +80,3 @@ class GroupedOptimizer(keras.optimizers.MultiOptimizer):
         return cls(
             **keras.saving.deserialize_keras_object(config, custom_objects)
         )
-
-
-def leaf_optimizers(
-    optimizer: keras.optimizers.Optimizer,
-) -> list[keras.optimizers.Optimizer]:
-    """The optimizers that update weights: several in a `MultiOptimizer`.
-
-    Loss scalers and averages of weights around them are left out.
-    """
-    *_, optimizer = unwrap(optimizer)
-    return getattr(optimizer, "optimizers", [optimizer])
-
-
-def unwrap(
-    optimizer: keras.optimizers.Optimizer,
-) -> list[keras.optimizers.Optimizer]:
-    """The optimizer, its inner optimizer, and so on inwards."""
-    layers = [optimizer]
-    while hasattr(layers[-1], "inner_optimizer"):
-        layers.append(layers[-1].inner_optimizer)
-    return layers
-
-
-def steps_made(optimizer: keras.optimizers.Optimizer) -> int:
-    """Number of steps that its schedule has seen, accumulated ones included."""
-    made = int(keras.ops.convert_to_numpy(optimizer.iterations))
-    return made * (optimizer.gradient_accumulation_steps or 1)
-
-
-def variables_of(model: keras.Model) -> list[keras.Variable]:
-    """Those of a model and of its optimizer, which is built if need be."""
-    # Keras builds a loss scaler twice if told so.
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    return model.variables + model.optimizer.variables
-
-
-def schedule_of(
-    optimizer: keras.optimizers.Optimizer,
-) -> keras.optimizers.schedules.LearningRateSchedule | None:
-    """A copy of the schedule of the optimizer's learning rate.
-
-    None for a constant rate, and for a schedule without a usable config.
-    """
-    # `learning_rate` is the rate of the next step, not the schedule.
-    with contextlib.suppress(NotImplementedError, TypeError, ValueError):
-        rate = optimizer.get_config()["learning_rate"]
-        schedule = keras.optimizers.schedules.deserialize(rate)
-        if isinstance(
-            schedule, keras.optimizers.schedules.LearningRateSchedule
-        ):
-            return schedule
-    return None

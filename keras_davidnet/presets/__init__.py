@@ -71,9 +71,7 @@ def load(preset: str | PathLike) -> keras.Model:
         )
     stored = keras.saving.load_model(file, compile=False)
     # The larger nets are stored in float16, the first without class names.
-    return stored.copy_with(
-        dtype="float32", class_names=trained["class_names"]
-    )
+    return stored.copy_with(dtype="float32", class_names=trained["class_names"])
 
 
 CARD = """\

@@ -3,10 +3,8 @@
 `load(name)` gives a net trained by one.
 """
 
-from keras_davidnet.datasets.cifar import (
-    CIFAR10_MEAN as CIFAR10_MEAN,
-    CIFAR10_STD as CIFAR10_STD,
-)
+import dataclasses
+
 from keras_davidnet.presets import load as load
 from keras_davidnet.recipes.airbench import (
     AIRBENCH94,
@@ -58,4 +56,5 @@ def get(name: str) -> Recipe:
         raise ValueError(
             f"`name` must be one of {names()}. Received: name={name!r}"
         )
-    return _RECIPES[name]
+    # A copy: its mappings can be changed.
+    return dataclasses.replace(_RECIPES[name])

@@ -18,7 +18,12 @@ import keras
 import numpy as np
 
 from keras_davidnet import _backend
-from keras_davidnet._array_checks import as_array, check_labels, describe
+from keras_davidnet._array_checks import (
+    as_array,
+    check_classes,
+    check_labels,
+    describe,
+)
 from keras_davidnet._checks import check_count, check_number
 from keras_davidnet._files import written_whole
 from keras_davidnet._settings import class_and_config, differences, flatten
@@ -64,6 +69,14 @@ def fit_many(
         raise ValueError(
             "`threads` is for workers that are processes of their own. "
             f"Received: threads={threads}, executor={executor}"
+        )
+    context = getattr(executor, "_mp_context", None)
+    if context is not None and context.get_start_method() == "fork":
+        raise ValueError(
+            "A process that is forked inherits the threads' locks and may wait "
+            "for ever: give the executor "
+            'mp_context=multiprocessing.get_context("spawn"). '
+            f"Received: executor={executor}"
         )
     x, y = as_array("x", x), as_array("y", y)
     settings = _settings(recipe, x, y)
@@ -187,9 +200,21 @@ def _settings(recipe, x, y):
     # Some layers draw seeds, which are in their config.
     keras.utils.set_random_seed(0)
     model = recipe.model()
-    model.copy_with()  # An error that would come when a trained net is kept.
+    # An error that would come when a trained net is loaded.
+    keras.saving.deserialize_keras_object(
+        keras.saving.serialize_keras_object(model)
+    )
     model.check_arrays("x", x)
     check_labels("y", y, x, model.num_classes)
+    optimizer = class_and_config(
+        recipe.optimizer(max(1, len(x) // recipe.batch_size))
+    )
+    if optimizer["config"] is None:
+        raise ValueError(
+            "An optimizer, and its schedule, must have a `get_config`, by "
+            "which the runs of a folder are compared. Received: "
+            f"{optimizer['class']} without"
+        )
     settings = {
         "backend": keras.backend.backend(),
         "batch_size": recipe.batch_size,
@@ -197,9 +222,7 @@ def _settings(recipe, x, y):
         "alternating_flip": recipe.alternating_flip,
         "image_sizes": recipe.image_sizes and dict(recipe.image_sizes),
         "model": class_and_config(model),
-        "optimizer": class_and_config(
-            recipe.optimizer(max(1, len(x) // recipe.batch_size))
-        ),
+        "optimizer": optimizer,
         "data": digest(x, y),
     }
     return json.loads(json.dumps(settings))
@@ -215,7 +238,7 @@ def _check_folder(folder, settings):
             raise ValueError(
                 "`folder` must be new or hold runs of this recipe and these "
                 "data, and the ones that it holds have "
-                f"{'; '.join([*found.values()][:3])}. "
+                f"{'; '.join(found[:3])}. "
                 f"Received: folder={str(folder)!r}"
             )
         return
@@ -268,17 +291,6 @@ def _masks(subsets, seeds, n):
             f"Received: {describe('subsets', masks)}"
         )
     return masks
-
-
-def check_classes(labels: np.ndarray, subset: np.ndarray) -> None:
-    """Raises a ValueError if the subset holds no image of a label."""
-    missing = np.setdiff1d(labels[~subset], labels[subset])
-    if missing.size:
-        raise ValueError(
-            "`subset` must hold images of all labels, or the net never sees "
-            "some of its classes. Received: a subset without the labels "
-            f"{missing.tolist()}"
-        )
 
 
 def _versions():

@@ -1,4 +1,4 @@
-"""Fits a recipe, which was made for CIFAR-10, to other images."""
+"""Fits a recipe, which was made for other images, to these."""
 
 import math
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from keras_davidnet._array_checks import (
     check_finite,
     check_images,
     check_labels,
+    check_raw,
     describe,
 )
 from keras_davidnet.models import Airbench, NavierStoked
@@ -17,11 +18,9 @@ from keras_davidnet.models import Airbench, NavierStoked
 if TYPE_CHECKING:
     from keras_davidnet.recipes.recipe import Recipe
 
-# The training images of CIFAR-10, for which the recipes' numbers were found.
-_RECIPE_IMAGES = 50_000
 # Batches are multiples of the groups of ghost batch normalization.
 _BATCH_MULTIPLE, _MIN_BATCH_SIZE = 16, 32
-# Of batch normalization.  A blank background makes channels whose variance is
+# The epsilon of batch normalization.  A blank background makes channels whose variance is
 # almost 0; with the recipe's epsilon their gradients are thousands of times
 # those of others, and in bfloat16 a bias's are mostly rounding errors.
 _EPSILONS = {Airbench: 1e-3, NavierStoked: 1e-2}
@@ -47,6 +46,7 @@ def changes_for_data(recipe: "Recipe", x, y) -> dict:
         "std": std,
         "batch_size": batch_size,
         "epochs": epochs,
+        "num_images": len(x),
         "image_sizes": _image_sizes(recipe, *x.shape[1:3]),
     }
     for net, epsilon in _EPSILONS.items():
@@ -58,16 +58,20 @@ def changes_for_data(recipe: "Recipe", x, y) -> dict:
 def _batches_and_epochs(recipe: "Recipe", n: int) -> tuple[int, float]:
     """Batch size and number of epochs for `n` images.
 
-    As many steps as the recipe makes on CIFAR-10, in as many epochs, until
+    As many steps as the recipe makes on its own data, in as many epochs, until
     batches are too small for batch normalization; then in more epochs.
     """
-    batch_size = recipe.batch_size * n // _RECIPE_IMAGES
-    batch_size -= batch_size % _BATCH_MULTIPLE
+
+    def rounded(size):
+        return size - size % _BATCH_MULTIPLE or size
+
+    batch_size = rounded(recipe.batch_size * n // recipe.num_images)
     batch_size = max(batch_size, _MIN_BATCH_SIZE)
     # At least two batches, so that a part can be held out for validation.
-    batch_size = min(batch_size, max(1, n // 2), recipe.batch_size)
+    half = max(1, rounded(n // 2))
+    batch_size = min(batch_size, half, recipe.batch_size)
     steps = n // batch_size
-    recipe_steps = _RECIPE_IMAGES // recipe.batch_size
+    recipe_steps = recipe.num_images // recipe.batch_size
     if steps >= recipe_steps:
         return batch_size, recipe.epochs
     return batch_size, math.ceil(recipe.epochs * recipe_steps / steps)
@@ -91,7 +95,7 @@ def _count_classes(x, y):
 
 def _statistics(x):
     """Mean and standard deviation per channel, of pixels in [0, 1]."""
-    check_finite("x", x)
+    check_raw("x", x, *check_finite("x", x))
     mean = x.mean((0, 1, 2), dtype="float64")
     # In parts: as floats, the images would take eight times the memory.
     parts = np.array_split(x, math.ceil(len(x) / 100))
@@ -110,12 +114,17 @@ def _image_sizes(recipe, height, width):
     """The recipe's sizes in proportion; the last is that of the images."""
     if not recipe.image_sizes:
         return None
-    last = recipe.image_sizes[max(recipe.image_sizes)]
-
-    def scaled(length, size):
-        return max(recipe.net.min_size, round(length * size / last))
-
-    return {
-        begin: (scaled(height, size), scaled(width, size))
+    pairs = {
+        begin: (size, size) if isinstance(size, int) else size
         for begin, size in recipe.image_sizes.items()
+    }
+    last = pairs[max(pairs)]
+    return {
+        begin: tuple(
+            max(recipe.net.min_size, round(length * part / whole))
+            for length, part, whole in zip(
+                (height, width), size, last, strict=True
+            )
+        )
+        for begin, size in pairs.items()
     }

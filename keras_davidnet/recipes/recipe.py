@@ -11,12 +11,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_davidnet._checks import check_number, to_python
+from keras_davidnet._array_checks import check_classes
+from keras_davidnet._checks import check_number, check_size, to_python
 from keras_davidnet.callbacks import ProgressiveResizing
 from keras_davidnet.datasets import Batches, make_dataset
 from keras_davidnet.layers.composite import clone_layer
 from keras_davidnet.models import ImageClassifier
-from keras_davidnet.recipes.fit_many import check_classes, fit_many
+from keras_davidnet.recipes.fit_many import fit_many
 from keras_davidnet.recipes.for_data import changes_for_data
 from keras_davidnet.recipes.runs import Runs
 
@@ -47,6 +48,11 @@ class Result:
     dataset: str = "CIFAR-10"
 
 
+def _mapping():
+    # Dicts have no hash.
+    return dataclasses.field(default_factory=dict, hash=False)
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """Net, optimizer, data and length of a run.
@@ -69,6 +75,8 @@ class Recipe:
         image_sizes: Height and width of the training images, by the part of
             the run after which they begin: `{0: 24, 0.75: 32}` are 24 pixels in
             three quarters of the steps.  None for the images as they are.
+        num_images: Number of training images that batch size and number of
+            epochs are for; `for_data` scales them by it.
         published: The result that its source reports.
         measured: The results that this package measured.
 
@@ -98,18 +106,33 @@ class Recipe:
     make_optimizer: Callable[..., keras.optimizers.Optimizer]
     batch_size: int
     epochs: float
-    net_arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    optimizer_arguments: Mapping[str, Any] = dataclasses.field(
-        default_factory=dict
-    )
+    net_arguments: Mapping[str, Any] = _mapping()
+    optimizer_arguments: Mapping[str, Any] = _mapping()
     alternating_flip: bool = False
-    image_sizes: Mapping[float, int | tuple[int, int]] | None = None
+    image_sizes: Mapping[float, int | tuple[int, int]] | None = (
+        dataclasses.field(default=None, hash=False)
+    )
+    num_images: int = 50_000
     published: Result | None = None
     measured: tuple[Result, ...] = ()
 
     def __post_init__(self):
-        for begin in self.image_sizes or ():
-            check_number("image_sizes", begin, ge=0, lt=1)
+        # Dicts of its own.
+        own: dict[str, Any] = {
+            "batch_size": to_python(self.batch_size),
+            "epochs": to_python(self.epochs),
+            "net_arguments": dict(self.net_arguments),
+            "optimizer_arguments": dict(self.optimizer_arguments),
+        }
+        if self.image_sizes is not None:
+            for begin in self.image_sizes:
+                check_number("image_sizes", begin, ge=0, lt=1)
+            own["image_sizes"] = {
+                to_python(begin): check_size("image_sizes", size)
+                for begin, size in self.image_sizes.items()
+            }
+        for name, value in own.items():
+            object.__setattr__(self, name, value)
 
     def model(self) -> ImageClassifier:
         """A new net."""
@@ -167,7 +190,7 @@ class Recipe:
         """New callbacks that the recipe needs."""
         if not self.image_sizes:
             return []
-        shape = self.net_arguments.get("input_shape", (32, 32, 3))[:2]
+        shape = value_of(self, "input_shape")[:2]
         last = self.image_sizes[max(self.image_sizes)]
         if None not in shape and tuple(shape) not in (last, (last, last)):
             raise ValueError(
@@ -338,24 +361,25 @@ class Recipe:
 
         Changes what depends on the data: the number of classes; the size, mean
         and standard deviation of the images; and batch size and epochs, for
-        about as many steps as the recipe makes on CIFAR-10.  Rates follow the
-        batch size where the recipe's do.  For `Airbench` and `NavierStoked`,
-        also the epsilon of batch normalization, which images with a blank
-        background need larger.  Call it on a recipe of `recipes.get`, and
-        `replace` parts of what it returns.
+        about as many steps as the recipe makes on its own data.  Rates follow
+        the batch size where the recipe's do.  For `Airbench` and
+        `NavierStoked`, also the epsilon of batch normalization, which images
+        with a blank background need larger.
 
         Recipes mirror images at random: if mirror images of yours are of
         another class or of none, such as digits and letters, switch that off
-        as the example does.
+        as the example does; `davidnet`, `davidnet_tf` and `bag_of_tricks` do
+        it in their `augmentation`, `"crop_flip"` or the like.
 
         Args:
             x: Raw training images, `(n, height, width, channels)`.
             y: Their labels, `(n,)` or `(n, 1)`, from 0 on.
 
         Raises:
-            ValueError: If these are not such images and labels, or the images
-                too small for the net, or there is one class only, or there are
-                fewer images than classes, or a channel is constant.
+            ValueError: If these are not such images and labels, if the images
+                have been scaled or are too small for the net, or there is one
+                class only, or there are fewer images than classes, or a channel
+                is constant.
 
         Example:
 
@@ -392,16 +416,13 @@ class Recipe:
         net = _arguments(*(base.__init__ for base in net_class.__mro__))
         make_optimizer = changes.get("make_optimizer", self.make_optimizer)
         optimizer = _arguments(make_optimizer) - {"steps_per_epoch"}
-        new = {
-            "measured": (),  # They are about the recipe as it was.
-            "net_arguments": dict(self.net_arguments),
-            "optimizer_arguments": dict(self.optimizer_arguments),
-        }
-        for name, value in changes.items():
-            value = to_python(value)
-            if name in fields:
-                new[name] = value
-            elif name in net:
+        # What was measured is about the recipe as it was.
+        new = {"measured": (), **{k: changes[k] for k in fields & {*changes}}}
+        for whole in ("net_arguments", "optimizer_arguments"):
+            new[whole] = dict(new.get(whole, getattr(self, whole)))
+        for name in changes.keys() - fields:
+            value = to_python(changes[name])
+            if name in net:
                 new["net_arguments"][name] = value
             elif name in optimizer:
                 new["optimizer_arguments"][name] = value
@@ -412,6 +433,22 @@ class Recipe:
                     f"{known}. Received: {name}={value!r}"
                 )
         return dataclasses.replace(self, **new)
+
+
+def value_of(recipe: Recipe, name: str) -> Any:
+    """The recipe's value of an argument; None if it has none."""
+    constructors = [base.__init__ for base in reversed(recipe.net.__mro__)]
+    defaults = {
+        key: parameter.default
+        for function in (recipe.make_optimizer, *constructors)
+        for key, parameter in inspect.signature(function).parameters.items()
+    }
+    return {
+        **defaults,
+        **recipe.net_arguments,
+        **recipe.optimizer_arguments,
+        **vars(recipe),
+    }.get(name)
 
 
 def _arguments(*functions: Callable) -> set[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import operator
 import os
 import pathlib
 from collections.abc import Sequence
@@ -60,6 +61,7 @@ class Runs:
         finished = sorted(
             int(path.parent.name.removeprefix("seed-"))
             for path in self.folder.glob(f"seed-*/{RESULT}")
+            if path.parent.name.removeprefix("seed-").isdecimal()
         )
         self.seeds = finished if seeds is None else [*map(to_python, seeds)]
         missing = sorted({*self.seeds} - {*finished})
@@ -74,7 +76,7 @@ class Runs:
         return len(self.seeds)
 
     def __getitem__(self, index: int) -> ImageClassifier:
-        seed = self.seeds[index]
+        seed = self.seeds[operator.index(index)]
         path = run_folder(self.folder, seed) / "net.keras"
         net = keras.saving.load_model(path, compile=False)
         dtype = self._result(seed)["dtype"]
@@ -118,7 +120,8 @@ class Runs:
         x = net.check_arrays("x", x)
         if views != "own":
             net.views = views
-        key = digest(x, json.dumps([net.views, self.seeds]))
+        # A run that was trained again has another history.
+        key = digest(x, json.dumps([net.views, self.seeds, self.histories]))
         path = self.folder / "predictions" / f"{key}.npy"
         unfinished = path.with_name(f"unfinished-{path.name}")
         if not path.exists():
@@ -235,8 +238,9 @@ def digest(*parts: np.ndarray | str) -> str:
     """A name for arrays and texts."""
     found = hashlib.sha256()
     for part in parts:
-        if not isinstance(part, str):
+        if isinstance(part, str):
+            found.update(part.encode())
+        else:
             found.update(f"{part.dtype} {part.shape}".encode())
-            part = np.ascontiguousarray(part).data
-        found.update(part.encode() if isinstance(part, str) else part)
+            found.update(np.ascontiguousarray(part).data)
     return found.hexdigest()[:32]

@@ -12,8 +12,8 @@ from keras_tuner.errors import FatalTypeError, FatalValueError
 from keras_davidnet import recipes
 from keras_davidnet.callbacks import DecoupledWeightDecay, Resume
 from keras_davidnet.models import ImageClassifier
-from keras_davidnet.recipes.recipe import split
-from keras_davidnet.tuning.search_space import Argument, default_of
+from keras_davidnet.recipes.recipe import split, value_of
+from keras_davidnet.tuning.search_space import Argument
 
 # The number of steps is known when a trial is fitted; for fewer, an optimizer
 # may warn.
@@ -86,11 +86,10 @@ class RecipeHyperModel(keras_tuner.HyperModel):
         super().__init__()
         if isinstance(recipe, str):
             recipe = recipes.get(recipe)
-        self.recipe, self.space = recipe, space
+        self.recipe = recipe
         self._arguments = []
         for name, given in space.items():
-            recipe.replace(**{name: given})  # Reports an unknown name.
-            argument = Argument(name, given, default_of(recipe, name))
+            argument = Argument(name, given, value_of(recipe, name))
             for value in argument.values:
                 recipe.replace(**{name: value}).optimizer(_SOME_STEPS)
             self._arguments.append(argument)
@@ -142,7 +141,7 @@ class RecipeHyperModel(keras_tuner.HyperModel):
             validation_split, validation_data, callbacks, **kwargs: As for
                 `keras.Model.fit`.
             shuffle: Must be true.
-            sample_weight: Must be None.
+            sample_weight: Weight of each image's loss, `(n,)`.
 
         Returns:
             The history.
@@ -151,12 +150,11 @@ class RecipeHyperModel(keras_tuner.HyperModel):
             keras_tuner.errors.FatalTypeError, FatalValueError: If an argument
                 is wrong; it ends the search.
         """
-        if y is None or not shuffle or sample_weight is not None:
+        if y is None or not shuffle:
             raise ValueError(
                 "A search makes each trial's batches from arrays of images and "
-                "labels; it shuffles them and takes no `sample_weight`. "
-                f"Received: y={type(y).__name__}, shuffle={shuffle}, "
-                f"sample_weight={type(sample_weight).__name__}"
+                "labels, and shuffles them. "
+                f"Received: y={type(y).__name__}, shuffle={shuffle}"
             )
         if any(isinstance(callback, Resume) for callback in callbacks):
             raise ValueError(
@@ -164,7 +162,9 @@ class RecipeHyperModel(keras_tuner.HyperModel):
                 "is started again. Received: callbacks with Resume"
             )
         if validation_split and validation_data is None:
-            (x, y), validation_data = split(validation_split, x, y)
+            (x, y, sample_weight), validation_data = split(
+                validation_split, x, y, sample_weight
+            )
         trial = self._trial(hp)
         trial = trial.replace(
             batch_size=batch_size or trial.batch_size,
@@ -172,7 +172,7 @@ class RecipeHyperModel(keras_tuner.HyperModel):
         )
         model.adapt(x)
         return model.fit(
-            trial.dataset(x, y),
+            trial.dataset(x, y, sample_weight=sample_weight),
             validation_data=validation_data,
             callbacks=[*trial.callbacks(), *callbacks],
             epochs=trial.epochs,

@@ -1,25 +1,12 @@
 """The arguments of a recipe, and the forms in which their values are given."""
 
-import inspect
 import re
 from typing import Any
 
 from keras_davidnet._checks import is_number, to_python
-from keras_davidnet.recipes import Recipe
 
 # Arguments whose ranges are sampled by their logarithm.
 _LOGARITHMIC = re.compile("width|batch_size|.*(rate|decay|scale)")
-
-
-def default_of(recipe: Recipe, name: str) -> Any:
-    """The recipe's value of an argument; None if it has none."""
-    constructors = [base.__init__ for base in reversed(recipe.net.__mro__)]
-    defaults = {
-        key: parameter.default
-        for function in (recipe.make_optimizer, *constructors)
-        for key, parameter in inspect.signature(function).parameters.items()
-    }
-    return {**defaults, **recipe.net_arguments, **vars(recipe)}.get(name)
 
 
 class Argument:
@@ -40,7 +27,8 @@ class Argument:
     def __init__(self, name: str, given: Any, default: Any = None):
         self.name = name
         given = to_python(given)
-        sequence = isinstance(default, list | tuple)
+        # Class names have no default.
+        sequence = isinstance(default, list | tuple) or name == "class_names"
         self._range = isinstance(given, tuple) and not sequence
         self._choices = isinstance(given, list) and (
             not sequence or all(isinstance(v, list | tuple) for v in given)

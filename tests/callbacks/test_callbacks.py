@@ -9,8 +9,10 @@ from keras_davidnet import (
     DavidNet,
     DecoupledWeightDecay,
     GroupedOptimizer,
+    LearningRateFinder,
     PiecewiseLinear,
     PyTorchSGD,
+    Resume,
 )
 
 STEPS, BATCH = 10, 4
@@ -125,16 +127,43 @@ def test_velocities_go_on_from_fit_to_fit(data):
 
 
 @pytest.mark.parametrize(
-    "optimizer", [keras.optimizers.AdamW, keras.optimizers.Lion]
+    "optimizer, decays",
+    [
+        (keras.optimizers.AdamW, ["weight_decay"]),
+        (keras.optimizers.Lion, ["weight_decay"]),
+        (keras.optimizers.Muon, ["weight_decay", "adam_weight_decay"]),
+    ],
 )
-def test_stock_optimizers_equal_their_own_decay(data, optimizer):
-    with_callback = linear_model(optimizer(1e-2, weight_decay=0.7))
-    own = linear_model(optimizer(1e-2, weight_decay=0.1))
+def test_stock_optimizers_equal_their_own_decay(data, optimizer, decays):
+    with_callback = linear_model(optimizer(1e-2, **dict.fromkeys(decays, 0.7)))
+    own = linear_model(optimizer(1e-2, **dict.fromkeys(decays, 0.1)))
     own.set_weights(with_callback.get_weights())
     fit(with_callback, data, DecoupledWeightDecay(0.1))
     fit(own, data)
     assert_weights(with_callback, own.get_weights(), rtol=1e-6)
-    assert with_callback.optimizer.weight_decay == 0.7
+    for name in decays:
+        assert getattr(with_callback.optimizer, name) == 0.7
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="Keras builds it sooner"
+)
+@pytest.mark.parametrize(
+    "callback",
+    [
+        DecoupledWeightDecay(0.1),
+        LearningRateFinder(),
+        Resume("state.npz"),
+    ],
+    ids=lambda callback: type(callback).__name__,
+)
+def test_a_model_that_is_not_built(data, callback):
+    model = keras.Sequential([keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    x, y = data
+    with pytest.raises(ValueError, match="built before `fit`.*Received: model"):
+        model.fit(x[0], y[0], 1, 10, verbose=0, callbacks=[callback])
+    model.fit(x[0], y[0], verbose=0)
 
 
 def test_under_the_loss_scaler_of_mixed_float16(data):

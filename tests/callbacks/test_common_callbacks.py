@@ -228,3 +228,13 @@ def test_swap_ema_weights():
         [keras.ops.convert_to_numpy(w) for w in model.non_trainable_weights],
         [keras.ops.convert_to_numpy(w) for w in whole.non_trainable_weights],
     )
+
+
+def test_methods_of_a_users_callback_are_the_users():
+    class Average(keras.callbacks.Callback):
+        def restore(self):
+            raise AssertionError("Called.")
+
+        on_data = restore
+
+    fit(net("sgd"), [Average()], epochs=1)

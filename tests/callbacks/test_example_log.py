@@ -178,6 +178,11 @@ def test_other_data(kind):
         net().fit(*dataset, callbacks=[ExampleLog()])
 
 
+def test_two_logs():
+    with pytest.raises(ValueError, match="one ExampleLog.*Received"):
+        net().fit(batches(), callbacks=[ExampleLog(), ExampleLog()])
+
+
 def test_labels_that_are_not_sparse():
     model = DavidNet(CLASSES, width=1, input_shape=X.shape[1:])
     model.compile(loss=keras.losses.CategoricalCrossentropy(from_logits=True))

@@ -17,7 +17,7 @@ from keras_davidnet import (
     PyTorchSGD,
     datasets,
 )
-from keras_davidnet.optimizers.grouped import leaf_optimizers
+from keras_davidnet.optimizers.leaves import leaf_optimizers
 
 BACKEND = keras.backend.backend()
 IMAGES = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), "uint8")
@@ -231,6 +231,30 @@ def test_schedules_of_groups_count_by_their_highest_rate():
     rates = [shares[name] for name in names]
     expected = np.array([*sgd, 0.24]) / sgd[0]
     np.testing.assert_allclose(rates, 1e-3 * expected, rtol=1e-5)
+
+
+def test_a_group_that_warms_up():
+    warmup = keras.optimizers.schedules.CosineDecay(
+        0.0, 1000, warmup_target=0.2, warmup_steps=128
+    )
+    model = stock_net()
+    model.compile(
+        GroupedOptimizer(
+            keras.optimizers.SGD(0.1),
+            {".*/bias": keras.optimizers.SGD(warmup, name="bias")},
+        ),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    (leaf, _), before = leaf_optimizers(model.optimizer), []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            before.append(float(leaf.learning_rate))
+
+    finder = LearningRateFinder(1e-4, 1e-3)
+    model.fit(batches(), epochs=4, callbacks=[finder, Look()], verbose=0)
+    # Its highest rate is twice that of the default group.
+    np.testing.assert_allclose(before, 2 * np.array(finder.rates), rtol=1e-3)
 
 
 def test_float16_with_a_loss_scale():

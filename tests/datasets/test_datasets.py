@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 
+import keras
 import numpy as np
 import pytest
 
@@ -233,6 +234,25 @@ def test_cifar100(hundred, tmp_path, monkeypatch):
                     expected = of_label[expected]
                 assert array.dtype == "uint8"
                 np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize("channels_first", [False, True])
+def test_cifar100_downloaded(hundred, monkeypatch, channels_first):
+    def load_data():
+        # As Keras: 64 bits, a column, and the global data format.
+        axes = (0, 3, 1, 2) if channels_first else (0, 1, 2, 3)
+        return [
+            (
+                hundred[f"x_{part}"].transpose(axes),
+                hundred[f"y_{part}"].astype("int64")[:, None],
+            )
+            for part in ("train", "test")
+        ]
+
+    monkeypatch.setattr(keras.datasets.cifar100, "load_data", load_data)
+    for name, array in loaded(None).items():
+        assert array.dtype == "uint8"
+        np.testing.assert_array_equal(array, hundred[name])
 
 
 def test_names_of_the_classes():

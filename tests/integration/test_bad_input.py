@@ -101,6 +101,18 @@ ARRAYS = {
         lambda x, y: (x.astype("float16") / 127.5 - 1, y),
         r"0\.\.255.*x=float16 array of shape.*from -1\.0 to 1\.0$",
     ),
+    "0 and 1": (
+        lambda x, y: ((x > 99).astype("float32"), y),
+        r"0\.\.255.*x=float32 array of shape.*from 0\.0 to 1\.0$",
+    ),
+    "normalized": (
+        lambda x, y: (((x / 255 - 0.5) / 0.25).astype("float32"), y),
+        r"0\.\.255.*x=float32 array of shape.*from -2\.0 to 2\.0$",
+    ),
+    "16 bits": (
+        lambda x, y: (257 * x.astype("uint16"), y),
+        r"0\.\.255.*x=uint16 array of shape.*to 65535$",
+    ),
     "NaN": (
         lambda x, y: (with_value(x, NAN), y),
         "`x` must hold finite numbers.*x=float32.*nan",

@@ -159,8 +159,9 @@ def test_what_ghost_norm_cannot_take(rng):
         layer(x[:8], training=True, mask=np.ones(8, bool))
     with pytest.raises(ValueError, match="Received: groups=0"):
         GhostBatchNormalization(0)
-    with pytest.raises(ValueError, match="Received: synchronized=True"):
-        GhostBatchNormalization(synchronized=True)
+    for name in ("synchronized", "renorm"):
+        with pytest.raises(ValueError, match=f"Received: {name}=True"):
+            GhostBatchNormalization(**{name: True})
 
 
 def test_a_block_in_a_functional_model(rng):

@@ -225,6 +225,26 @@ def test_kernels_never_share_a_draw():
             np.testing.assert_array_equal(one, other)
 
 
+def test_parts_that_have_no_copy():
+    """A subclass with arguments of its own; Keras takes it, too."""
+
+    class Third(keras.layers.LeakyReLU):
+        def __init__(self):
+            super().__init__(negative_slope=1 / 3)
+
+    class Narrow(keras.initializers.RandomNormal):
+        def __init__(self):
+            super().__init__(stddev=0.25)
+
+    activation, initializer = Third(), Narrow()
+    layer = ConvBN(
+        4, activation=activation, kernel_initializer=initializer, dropout=0
+    )
+    assert layer.activation is activation
+    layer.build((None, 8, 8, 128))
+    assert 0.2 < kernels_of(layer)[0].std() < 0.3
+
+
 def kernels_of(layer):
     return [w.numpy() for w in layer.weights if w.path.endswith("kernel")]
 

@@ -176,6 +176,13 @@ BAD_IMAGES = {
 }
 
 
+def test_other_channels_than_it_was_adapted_to(rng):
+    layer = WhiteningConv2D()
+    layer.adapt(rng.normal(size=(8, 9, 9, 1)))
+    with pytest.raises(ValueError, match="expected axis -1 .* value 1"):
+        layer(rng.normal(size=(2, 9, 9, 3)))
+
+
 @pytest.mark.parametrize("change", BAD_IMAGES.values(), ids=BAD_IMAGES)
 def test_images_that_cannot_be_adapted_to(rng, change):
     layer = WhiteningConv2D()

@@ -12,8 +12,8 @@ from keras_davidnet import (
     PyTorchSGD,
     RandomPadCrop,
     ResBlock,
+    datasets,
     optimizers,
-    recipes,
 )
 
 # Off where that can be: it is slow to compile.
@@ -103,7 +103,7 @@ def test_frozen_net_under_its_own_head_is_the_trained_net(
     (kernel,) = trained.linear.get_weights()
     model.layers[-1].set_weights([0.125 * kernel])
     expected = reference.davidnet(
-        images, trained, recipes.CIFAR10_MEAN, recipes.CIFAR10_STD
+        images, trained, datasets.CIFAR10_MEAN, datasets.CIFAR10_STD
     )
     np.testing.assert_allclose(
         model.predict(images, verbose=0), expected, rtol=1e-4, atol=1e-5
@@ -151,14 +151,28 @@ def test_freezing_holds_every_bit_until_thawed(trained, batch, tmp_path):
     assert all(body) and head
 
 
+@keras.saving.register_keras_serializable("test")
+class PlainNet(ImageClassifier):
+    """Its blocks are made without `trainable`."""
+
+    default_optimizer = staticmethod(optimizers.davidnet_optimizer)
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.body = [ConvBN(2), ConvBN(4)]
+
+
 @pytest.mark.parametrize(
     "layer",
     [
         lambda: ConvBN(2, trainable=False),
         lambda: ResBlock(2, residual=True, trainable=False),
         lambda: DavidNet(width=2, trainable=False),
+        lambda: ConvBN(2, activation=keras.layers.PReLU(), trainable=False),
+        lambda: ResBlock(2, pool=keras.layers.Conv2D(2, 3), trainable=False),
+        lambda: PlainNet(input_shape=(16, 16, 3), trainable=False),
     ],
-    ids=["ConvBN", "ResBlock", "DavidNet"],
+    ids=["ConvBN", "ResBlock", "DavidNet", "PReLU", "pool", "family"],
 )
 def test_made_frozen(layer):
     images = keras.Input((16, 16, 3))
@@ -169,16 +183,6 @@ def test_made_frozen(layer):
 
 
 def test_a_frozen_family_loads_frozen(tmp_path):
-    """Its blocks are made without `trainable`."""
-
-    @keras.saving.register_keras_serializable("test")
-    class PlainNet(ImageClassifier):
-        default_optimizer = staticmethod(optimizers.davidnet_optimizer)
-
-        def __init__(self, **kwargs):
-            super().__init__(**kwargs)
-            self.body = [ConvBN(2), ConvBN(4)]
-
     net = PlainNet(input_shape=(8, 8, 3))
     net.trainable = False
     net.body[1].trainable = True

@@ -24,7 +24,7 @@ from keras_davidnet import (
     recipes,
 )
 from keras_davidnet.datasets import make_dataset
-from keras_davidnet.optimizers.grouped import leaf_optimizers
+from keras_davidnet.optimizers.leaves import leaf_optimizers
 
 torch = pytest.importorskip("torch", reason="PyTorch is what we compare with")
 from plain import numpy_airbench, pytorch_bag_of_tricks  # noqa: E402

@@ -9,8 +9,8 @@ from keras_davidnet import (
     DavidNet,
     RandomHorizontalFlip,
     RandomPadCrop,
+    datasets,
     optimizers,
-    recipes,
 )
 
 BACKEND = keras.backend.backend()
@@ -98,7 +98,7 @@ def test_augmentation_sees_normalised_images_in_training_only(batch):
     model = plain_net()
     negative.set_weights(model.get_weights())
     np.testing.assert_array_equal(numpy(negative(images)), numpy(model(images)))
-    mirrored = 2 * 255 * np.float32(recipes.CIFAR10_MEAN) - images
+    mirrored = 2 * 255 * np.float32(datasets.CIFAR10_MEAN) - images
     np.testing.assert_allclose(
         numpy(negative(images, training=True)),
         numpy(model(mirrored, training=True)),
@@ -126,7 +126,7 @@ def test_steps_without_arguments_are_the_recipe(batch):
         return -(targets * log_p).sum(-1).mean(), accuracy
 
     one_hot = np.eye(10)[labels]
-    statistics = recipes.CIFAR10_MEAN, recipes.CIFAR10_STD
+    statistics = datasets.CIFAR10_MEAN, datasets.CIFAR10_STD
     logits = reference.davidnet(images, model, *statistics, training=True)
     loss, accuracy = expected(logits, 0.7 * one_hot + 0.3 / 10)
     logs = model.fit(images, labels[:, None], batch_size=8, verbose=0).history

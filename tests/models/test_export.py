@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 from plain import numpy_davidnet as reference
 
-from keras_davidnet import DavidNet, RandomPadCrop, optimizers, recipes
+from keras_davidnet import (
+    DavidNet,
+    RandomPadCrop,
+    datasets,
+    optimizers,
+    recipes,
+)
 
 BACKEND = keras.backend.backend()
 pytestmark = pytest.mark.extra
@@ -64,7 +70,7 @@ def check(predict, net, images):
     """Compares with NumPy on the weights, for batches of several sizes."""
 
     def logits(images):
-        statistics = recipes.CIFAR10_MEAN, recipes.CIFAR10_STD
+        statistics = datasets.CIFAR10_MEAN, datasets.CIFAR10_STD
         return reference.davidnet(images, net, *statistics)
 
     expected = logits(images)
@@ -123,6 +129,51 @@ def litert(net, folder):
     net.export(path, format="litert", verbose=False)
     serve = Interpreter(str(path)).get_signature_runner("serving_default")
     return lambda x: serve(images=x)["output_0"]
+
+
+@pytest.mark.filterwarnings("ignore")  # The converter's are many.
+@pytest.mark.skipif(
+    BACKEND != "tensorflow", reason="TensorFlow's converter makes it"
+)
+@needs("ai_edge_litert")
+@pytest.mark.slow
+def test_int8(images, tmp_path):
+    """As the docs make it; the logits are those of float32, rounded."""
+    import tensorflow as tf
+    from ai_edge_litert.interpreter import Interpreter
+
+    net = DavidNet(width=8, input_shape=(16, 24, 3), logit_scale=1)
+    net.export(tmp_path / "net", verbose=False)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "net"))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: (
+        {"images": image[None]} for image in images
+    )
+    (tmp_path / "net.tflite").write_bytes(converter.convert())
+    net.export(tmp_path / "float.tflite", format="litert", verbose=False)
+    small, large = (
+        (tmp_path / name).stat().st_size
+        for name in ("net.tflite", "float.tflite")
+    )
+    assert small < 0.4 * large
+    interpreter = Interpreter(str(tmp_path / "net.tflite"))
+    serve = interpreter.get_signature_runner("serving_default")
+    logits = net.predict(images, verbose=0)
+    error = serve(images=images)["output_0"] - logits
+    assert np.abs(error).max() < 0.05 * np.ptp(logits)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(BACKEND == "jax", reason="OpenVINO cannot convert it")
+@needs("openvino")
+@pytest.mark.slow
+def test_openvino(net, images, tmp_path):
+    import openvino
+
+    net.export(tmp_path / "net.xml", format="openvino", verbose=False)
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    served = openvino.compile_model(tmp_path / "net.xml", "CPU", settings)
+    check(lambda x: served(x)[0], net, images)
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="Keras exports it on torch")

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_davidnet import DavidNet, PyTorchSGD
+from keras_davidnet import CELU, DavidNet, ExponentialAverage, PyTorchSGD
 
 BACKEND = keras.backend.backend()
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), "uint8")
@@ -136,3 +136,61 @@ def test_an_abstract_family():
     assert Other(width=1).built
     with pytest.raises(TypeError, match="abstract"):
         Family(width=1)
+
+
+def test_a_subclass_with_outputs_of_its_own():
+    class Embedding(DavidNet):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.project = keras.layers.Dense(3)
+
+        def call(self, images, training=False):
+            return {"e": self.project(super().call(images, training=training))}
+
+    images = keras.Input((8, 8, 3))
+    model = keras.Model(
+        images, Embedding(width=1, input_shape=(8, 8, 3))(images)
+    )
+    assert model.predict(IMAGES, verbose=0)["e"].shape == (8, 3)
+
+
+def test_logits_are_float32_in_any_precision():
+    model = net(dtype="mixed_bfloat16")
+    logits = model(keras.Input((8, 8, 3)))
+    assert logits.dtype == "float32" and logits.shape == (None, 10)
+    body = net(dtype="mixed_bfloat16", include_top=False)
+    assert body(keras.Input((8, 8, 3))).dtype == "bfloat16"
+
+
+def test_the_loss_in_a_loop_of_ones_own():
+    model = net(label_smoothing=0.2)
+    model.compile()
+    logits = model(IMAGES)
+    before = float(model.loss(LABELS, logits))
+    model.evaluate(IMAGES, LABELS, verbose=0)
+    assert float(model.loss(LABELS, logits)) == before
+
+
+def test_celu_passes_masks_on():
+    words = np.array([[1, 2, 0], [3, 0, 0]])
+    means = []
+    for activation in (keras.layers.Activation("celu"), CELU()):
+        layers = [
+            keras.Input((3,)),
+            keras.layers.Embedding(4, 2, mask_zero=True),
+            activation,
+            keras.layers.GlobalAveragePooling1D(),
+        ]
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(layers)
+        means.append(model.predict(words, verbose=0))
+    np.testing.assert_allclose(*means, rtol=1e-6, atol=1e-7)
+
+
+def test_an_average_that_made_no_step():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(ExponentialAverage("sgd"), "mse")
+    weights = model.get_weights()
+    model.fit(np.ones((2, 2)), np.ones(2), epochs=1, initial_epoch=1, verbose=0)
+    for one, other in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(one, other)

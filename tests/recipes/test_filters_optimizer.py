@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_davidnet import recipes
-from keras_davidnet.optimizers.grouped import leaf_optimizers
+from keras_davidnet.optimizers.leaves import leaf_optimizers
 
 RATE = 0.125
 STEPS = 10
@@ -47,6 +47,17 @@ def test_a_schedule_that_is_given_stays():
     changed = filters(recipe.optimizer(STEPS))
     changed.iterations.assign(2)
     assert float(changed.learning_rate) == 0.125
+
+
+def test_a_schedule_that_has_no_copy():
+    class Unregistered(keras.optimizers.schedules.ExponentialDecay):
+        pass
+
+    recipe = recipes.get("airbench94_muon").replace(
+        filters_optimizer=keras.optimizers.SGD(Unregistered(0.5, 2, 0.25))
+    )
+    with pytest.raises(TypeError, match="register_keras_serializable"):
+        recipe.optimizer(STEPS)
 
 
 @pytest.mark.slow

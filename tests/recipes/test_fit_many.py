@@ -231,6 +231,46 @@ def test_a_net_that_cannot_be_kept(recipe, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_schedule_without_a_config(recipe, tmp_path):
+    class Constant(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            return 0.1
+
+    recipe = recipe.replace(
+        make_optimizer=lambda **_: keras.optimizers.SGD(Constant())
+    ).replace(optimizer_arguments={})
+    with pytest.raises(ValueError, match="`get_config`.*Received: SGD"):
+        recipe.fit_many(X, Y, seeds=[0], folder=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_workers_that_are_forked(recipe, tmp_path):
+    context = multiprocessing.get_context("fork")
+    executor = concurrent.futures.ProcessPoolExecutor(1, context)
+    with pytest.raises(ValueError, match="spawn.*Received: executor="):
+        recipe.fit_many(
+            X, Y, seeds=[0], folder=tmp_path / "runs", executor=executor
+        )
+
+
+@pytest.mark.slow
+def test_other_folders_and_runs_trained_again(recipe, folder, tmp_path):
+    folder = shutil.copytree(folder, tmp_path / "runs")
+    shutil.copytree(folder / "seed-2", folder / "seed-2 copy")
+    runs = recipes.Runs(folder)
+    assert runs.seeds == [2, 5]
+    before = runs.predict(X)
+    shutil.rmtree(folder / "seed-2")
+    recipe.fit_many(X, Y, folder=folder, seeds=[2], subsets=0.5, verbose=0)
+    # Another net, as after a change in its code.
+    net = runs[0]
+    net.set_weights([np.zeros(weight.shape) for weight in net.weights])
+    net.save(folder / "seed-2/net.keras")
+    after = recipes.Runs(folder).predict(X)
+    np.testing.assert_array_equal(after[1], before[1])
+    assert not after[0].any()
+
+
 @pytest.mark.slow
 def test_the_programs_precision(recipe, tmp_path):
     keras.config.set_dtype_policy("mixed_bfloat16")

@@ -73,6 +73,18 @@ def test_image_sizes_are_in_proportion():
     assert sizes == {0: (9, 14), 2 / 3: (9, 16)}
 
 
+@pytest.mark.parametrize("n", [40, 400, 5000])
+def test_a_second_time_it_changes_nothing(n):
+    x, y = large(n)
+    recipe = recipes.get("cpu94").for_data(x, y)
+    assert recipe.for_data(x, y) == recipe
+
+
+def test_batches_of_few_images_divide_into_groups():
+    recipe = recipes.get("bag_of_tricks").for_data(*data(50))
+    assert recipe.batch_size == 16
+
+
 @pytest.mark.slow
 def test_forty_images_are_learned(rng):
     # Bright left or right halves, in noise.
@@ -122,6 +134,8 @@ X, Y = data(20)
         (X[:, :8], Y, "at least 9 pixels.*Received"),
         (X[:0], Y[:0], "must not be empty.*Received"),
         (X * np.nan, Y, "finite.*Received"),
+        (X / 255, Y, r"raw images in 0\.\.255.*Received"),
+        ((X / 255 - 0.5) / 0.25, Y, r"raw images in 0\.\.255.*Received"),
         (np.full_like(X, 7), Y, "must vary.*Received"),
         (X * np.uint8([1, 1, 0]), Y, r"must vary.*Received.*0\.0\]"),
     ],

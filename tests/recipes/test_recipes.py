@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from plain import numpy_davidnet as reference
 
-from keras_davidnet import optimizers, recipes
+from keras_davidnet import Airbench, optimizers, recipes
 
 
 def rate(optimizer, step):
@@ -67,7 +67,7 @@ def test_image_sizes_follow_the_length(rng, epochs, sizes):
     )
     images = rng.integers(0, 256, (8, 16, 16, 3), "uint8")
     recipe.fit(images, np.arange(8), callbacks=[Sizes()], verbose=0)
-    assert seen == sizes
+    assert seen == [(size, size) for size in sizes]
 
 
 def test_two_thirds_of_nine_epochs_are_six():
@@ -213,9 +213,43 @@ def test_nets_share_no_layer():
     assert not np.any(other.group1.activation.get_weights())
 
 
-def test_numbers_of_numpys():
-    recipe = recipes.get("davidnet").replace(epochs=np.int64(3))
-    json.dumps(recipe.epochs)
+def test_numbers_and_lists_of_other_libraries():
+    recipe = recipes.get("davidnet").replace(
+        epochs=np.int64(3),
+        input_shape=(16, 16, 3),
+        image_sizes={0: [9, np.int64(9)], 0.5: [16, 16]},
+    )
+    sizes = json.dumps([recipe.epochs, recipe.image_sizes])
+    assert sizes == '[3, {"0": [9, 9], "0.5": [16, 16]}]'
+    recipe.callbacks()  # They check the last size.
+
+
+def test_whole_mappings_and_single_arguments():
+    given = {"dropout": 0.1}
+    recipe = recipes.get("davidnet_tf")
+    for names in (("width", "net_arguments"), ("net_arguments", "width")):
+        values = {"width": 16, "net_arguments": given}
+        changed = recipe.replace(**{name: values[name] for name in names})
+        assert changed.net_arguments == {"dropout": 0.1, "width": 16}
+    assert given == {"dropout": 0.1}
+
+
+def test_a_recipe_is_ones_own():
+    recipe = recipes.get("davidnet")
+    recipe.net_arguments["width"] = 1
+    assert "width" not in recipes.get("davidnet").net_arguments
+    assert len({recipes.get("davidnet"), recipes.get("davidnet")}) == 1
+
+
+def test_sizes_end_at_those_of_the_nets_class():
+    class Large(Airbench):
+        def __init__(self, input_shape=(64, 64, 3), **kwargs):
+            super().__init__(input_shape=input_shape, **kwargs)
+
+    recipe = recipes.get("cpu94").replace(net=Large)
+    with pytest.raises(ValueError, match=r"images of \(64, 64\)"):
+        recipe.callbacks()
+    recipe.replace(image_sizes={0: 56, 2 / 3: 64}).callbacks()
 
 
 def test_an_order_that_is_not_the_recipes(rng):

@@ -307,6 +307,31 @@ def test_search_over_another_recipe(rng, tmp_path):
     assert_same(history, expected)
 
 
+SMALL = {"widths": (2, 2, 2), "input_shape": (9, 9, 3), "views": None}
+
+
+def test_a_range_around_the_recipes_own_value():
+    # 0.2 in the recipe, where the optimizer's default is 3.
+    hp, _ = values_of(
+        RecipeHyperModel("cpu94", whitening_epochs=(1, 3), **SMALL)
+    )
+    assert type(hp.get("whitening_epochs")) is float
+
+
+@pytest.mark.slow
+def test_a_saved_trial_still_anneals(rng, tmp_path):
+    x, y = rng.integers(0, 256, (8, 9, 9, 3), "uint8"), np.arange(8) % 2
+    hypermodel = RecipeHyperModel("airbench94_muon", **SMALL)
+    _, model = values_of(hypermodel)
+    model.adapt(x)
+    model.save(tmp_path / "model.keras")
+    history = model.fit(x, y, batch_size=4, epochs=2, verbose=0).history
+    # The last of four steps.
+    np.testing.assert_allclose(
+        history["learning_rate_filters"][-1], 0.24 / 4, rtol=1e-5
+    )
+
+
 @pytest.mark.slow
 def test_rates_of_all_groups_where_a_run_goes_on(rng):
     x, y = rng.integers(0, 256, (8, 9, 9, 3), "uint8"), np.arange(8) % 2
