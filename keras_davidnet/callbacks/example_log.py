@@ -1,4 +1,4 @@
-"""What a net says of each training image in each epoch."""
+"""Loss, correctness and margin of each training image in each epoch."""
 
 import math
 from typing import Any
@@ -23,8 +23,8 @@ class ExampleLog(FitHooks):
 
     Attributes:
         margin: `(epochs, n)`, float32: the logit of the label minus the
-            log-sum-exp of the others.  NaN where an image was not shown, as at
-            the end of an epoch or outside of a subset.
+            log-sum-exp of the others.  NaN if the image was not shown: it was
+            outside of the subset or in the incomplete last batch.
         correct: `(epochs, n)`: 1 where the label had the highest logit, 0
             where another class had; or NaN.
         loss: `(epochs, n)`: the cross entropy of the label, without smoothing;
@@ -33,8 +33,8 @@ class ExampleLog(FitHooks):
     Raises:
         ValueError: When `fit` begins, if the model is not one of this package
             or does not return logits, if it trains on several replicas of
-            `tf.distribute`, or if the data are not such batches, as those that
-            `map` and `shard` return.
+            `tf.distribute`, or if the data are not such batches.
+            Batches after `map` or `shard` are not.
 
     Example: the images whose labels the net believes least.
 
@@ -68,9 +68,8 @@ class ExampleLog(FitHooks):
     def mean_margin(self) -> np.ndarray:
         """The mean margin of each image over the epochs, `(n,)`.
 
-        The area under the margin, by which mislabeled images are found; with
-        the log-sum-exp of the other logits instead of the largest.  NaN for an
-        image that was never shown.
+        Low for mislabeled images.  Pleiss et al. subtract the largest other
+        logit; here it is the log-sum-exp.  NaN for an image never shown.
 
         References:
             - [Pleiss et al., 2020](https://arxiv.org/abs/2001.10528).

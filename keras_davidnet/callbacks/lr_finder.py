@@ -19,20 +19,20 @@ from keras_davidnet.schedules import PiecewiseLinear
 
 
 class LearningRateFinder(FitHooks):
-    """Tries all learning rates in one `fit`, then restores the model.
+    """Tries a range of learning rates in one `fit`, then restores the model.
 
-    The rate rises from `low` at the first step of `fit` to `high` at the last,
-    by the same factor at each step. `fit` ends early when the smoothed loss is
-    above 4 times its best value or the loss is not finite. A hundred steps are
-    enough. The logs are of single batches.
+    The learning rate rises from `low` at the first step to `high` at the last,
+    by the same factor at each step. A hundred steps are enough. `fit` ends
+    early if the smoothed loss exceeds 4 times its best value, or if the loss is
+    not finite. While it runs, the logs hold values of single batches, not means
+    over the epoch.
 
     When `fit` ends, the variables of model and optimizer and the rates are
     restored, but not global random generators; after a `fit` of a stock model
     that raised, call `finder.restore()`.
 
-    In a `GroupedOptimizer`, `low`, `high` and the rates found belong to the
-    default group; the others keep their proportion to it, schedules by their
-    highest rates.
+    With a `GroupedOptimizer`, `low` and `high` apply to the default group. The
+    other groups keep their proportion to it; a schedule counts with its peak.
 
     Args:
         low: The first rate.

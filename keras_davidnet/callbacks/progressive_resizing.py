@@ -9,7 +9,7 @@ from keras_davidnet.schedules import total_steps
 
 
 class ProgressiveResizing(FitHooks):
-    """Trains an `ImageClassifier` on smaller images first: cheaper steps.
+    """Trains an `ImageClassifier` on smaller images first: faster steps.
 
     Images are scaled down in the step, after the augmentation, by linear
     interpolation with antialiasing. The step is compiled once for each size.
@@ -19,7 +19,7 @@ class ProgressiveResizing(FitHooks):
         sizes: Mapping of epochs, counted from 0, to the size in pixels that
             begins there: `(height, width)`, or one integer for square images.
             At 1.25 it begins after a quarter of the second epoch.  Before the
-            first of these the net sees the images as they are.
+            first of these, images keep their size.
 
     Raises:
         ValueError: If an epoch is negative or a size is not
@@ -99,7 +99,7 @@ class ProgressiveResizing(FitHooks):
             self.model.training_size = self._later[batch]
 
     def restore(self):
-        """Trains on the images as they are again."""
+        """Switches resizing off."""
         # `fit` may fail before it gives its model to the callbacks.
         if self.model is not None:
             self.model.training_size = None

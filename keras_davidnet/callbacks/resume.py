@@ -24,9 +24,8 @@ class Resume(FitHooks):
     """Saves the state of training after each epoch; `fit` continues from it.
 
     A run that was killed and is started again, by the same program, ends with
-    the weights and the history of an uninterrupted one: to the bit where two
-    runs under one seed are equal to the bit. The epoch in which it was killed
-    is repeated.
+    the weights and the history of an uninterrupted one, bit for bit if two runs
+    with one seed are equal. The epoch in which it was killed is repeated.
 
     The file, replaced atomically, holds the variables of model and optimizer,
     the state of dropout and augmentation included, the history, which `fit`
@@ -38,10 +37,10 @@ class Resume(FitHooks):
     if `fit` has a different number of `epochs`. `Resume` comes after a callback
     that restores the best weights.
 
-    The file of another run is rejected: model and optimizer are compared, but
-    for seeds and constant learning rates, and images, labels, subset and plan.
-    Data are not if they are neither arrays nor `Batches`, or if the model is a
-    stock one and `dataset` is not given.
+    A file of another run raises an error. `Resume` compares model and
+    optimizer, except seeds and constant learning rates, and images, labels,
+    subset and data order. It cannot compare data that are neither arrays nor
+    `Batches`, nor those of a stock Keras model without `dataset`.
 
     Args:
         path: Path of the file, an `.npz`. Its folder is made if necessary.
@@ -52,7 +51,8 @@ class Resume(FitHooks):
     Raises:
         TypeError: If `dataset` has no plan.
         ValueError: When `fit` begins, if the file is damaged or belongs to
-            another run, or if an epoch of `fit` is not one of `dataset`.
+            another run, or if `fit` and `dataset` have different numbers of
+            steps per epoch.
 
     Example:
 

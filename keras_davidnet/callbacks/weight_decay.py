@@ -15,23 +15,23 @@ _DECAYS = "weight_decay", "adam_weight_decay"
 
 
 class DecoupledWeightDecay(FitHooks):
-    """Decays the weights apart from gradient and velocity, while `fit` runs.
+    """Decoupled weight decay in `fit`, in place of the optimizer's own.
 
     Before each update, `w = w - learning_rate * weight_decay * w` (Loshchilov
-    and Hutter, 2019, arXiv:1711.05101), in place of the optimizer's own decay,
-    coupled or not.  The decay is part of the compiled step, at any
-    `steps_per_execution`.  A coupled decay of 5e-4 at momentum 0.9 is about a
-    decoupled one of 5e-3.
+    and Hutter, 2019, arXiv:1711.05101).  The decay is part of the compiled
+    step, at any `steps_per_execution`.  A coupled decay of 5e-4 at momentum 0.9
+    is about a decoupled one of 5e-3.
 
-    When `fit` ends, the optimizer has its own decay back.  After a `fit` of a
-    stock model that raised, call `restore()`.
+    After `fit`, the optimizer's own weight decay is restored.  After a `fit` of
+    a stock Keras model that raised an error, call `restore()`.
 
-    A model that is saved while `fit` runs keeps the rate of a stock Keras
-    optimizer's decay in its file, but not `exclude`; pass the callback again
-    when training continues.
+    If a model with a stock Keras optimizer is saved while `fit` runs, its file
+    holds this `weight_decay`, but not `exclude`.  Pass the callback again to
+    continue training.
 
     Args:
-        weight_decay: Fraction of a weight that decays at learning rate 1.
+        weight_decay: At each update, weights shrink by this times the learning
+            rate.
         exclude: Regular expressions; weights whose `path` matches one of them
             are not decayed.  `["gamma", "beta"]` leaves batch normalization
             alone.

@@ -79,7 +79,7 @@ class _BuiltOnInit(abc.ABCMeta, type(keras.Model)):
 
 
 class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
-    """Normalization, augmentation, a body, a head, views: the common shell.
+    """Base class: normalization, augmentation, backbone, head and TTA.
 
     Raw images are normalized, augmented when training, passed through the
     layers of `body`, pooled by `pooling` and mapped to logits by a linear layer
@@ -97,12 +97,12 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         num_classes: Number of classes, at least 2.
         input_shape: `(height, width, channels)` of the images; height and
             width may be None.
-        include_top: Whether the pooling and the linear layer are there; a net
-            without them is a backbone and returns the feature map.
+        include_top: Whether to include the pooling and the linear layer.
+            Without them the model is a backbone and returns a feature map.
         mean: Per-channel mean of the training images scaled to [0, 1].
         std: Per-channel standard deviation, on the same scale.
-        augmentation: A layer that sees the normalized images when training;
-            or words for one, such as `"crop_flip"`; or None.
+        augmentation: A layer applied to the normalized images in training; or
+            a string such as `"crop_flip"`; or None.
         logit_scale: Factor on the logits.  It may be set later.
         label_smoothing: Smoothing of the default loss when training, in
             `[0, 1)`; in evaluation the loss is the plain cross entropy.
@@ -389,11 +389,11 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         metrics: list | None = None,
         **kwargs: Any,
     ) -> None:
-        """Configures training; every part not given is the net's default.
+        """Configures training; arguments left out take the model's defaults.
 
         Args:
-            optimizer: By default the optimizer of the net's recipe, whose rate
-                falls to zero at the end of the `fit` that follows.
+            optimizer: By default that of the model's recipe; its learning rate
+                falls to zero by the end of the next `fit`.
             loss: By default cross entropy against sparse labels of shape
                 `(batch,)` or `(batch, 1)`, with the model's `label_smoothing`
                 when training.
@@ -454,7 +454,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         steps_per_epoch=None,
         **kwargs,
     ):
-        """Like `keras.Model.fit`, but checks arrays and sets the default rate.
+        """Like `keras.Model.fit`, with checks and a default learning rate.
 
         All values of arrays are checked, `validation_data` included; of streams
         only the types.  The rate of a default `compile()` reaches zero at the
@@ -469,9 +469,9 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         Raises:
             ValueError: If images or labels are not what the model takes: of
                 another shape or dtype, empty, not finite, already scaled, or
-                labels out of range; if a batch does not divide into the groups
-                of the net; or if the rate is to end with the data and their
-                length is not known.
+                labels out of range; if the size of a batch is not divisible by
+                the model's `groups`; or if the default schedule needs the
+                number of steps and it is not known.
             TypeError: If labels are not an array.
         """
         if validation_data is not None:

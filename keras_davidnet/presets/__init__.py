@@ -1,4 +1,4 @@
-"""Trained nets in the package: `list()` names them, `load(name)` gives one."""
+"""Pretrained models: `list()` names them, `load(name)` loads one."""
 
 import builtins
 import hashlib
@@ -21,9 +21,10 @@ def info(name: str) -> dict:
     """How a net was trained and how good it is.
 
     Returns:
-        Recipe, data set, command and seed of the run; its accuracy on the test
-        images in [0, 1], by views; the same of the file in float32; versions,
-        hardware and date; the file's SHA-256; the names of the classes.
+        A dict with: recipe, data set, command and seed of the run; test
+        accuracy in [0, 1] for each kind of test-time augmentation, at the end
+        of training and for the file in float32; versions, hardware and date;
+        the SHA-256 of the file; the class names.
 
     Raises:
         ValueError: If there is no net of that name.

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 # Batches are multiples of the groups of ghost batch normalization.
 _BATCH_MULTIPLE, _MIN_BATCH_SIZE = 16, 32
-# The epsilon of batch normalization.  A blank background makes channels whose variance is
-# almost 0; with the recipe's epsilon their gradients are thousands of times
-# those of others, and in bfloat16 a bias's are mostly rounding errors.
+# The epsilon of batch normalization.  A blank background makes channels whose
+# variance is almost 0; with the recipe's epsilon their gradients are thousands
+# of times those of others, and in bfloat16 a bias's are mostly rounding errors.
 _EPSILONS = {Airbench: 1e-3, NavierStoked: 1e-2}
 
 

@@ -1,4 +1,4 @@
-"""A recipe: all that decides a run, and the results of its runs."""
+"""A recipe: everything that determines a training run, and its results."""
 
 import concurrent.futures
 import dataclasses
@@ -55,7 +55,7 @@ def _mapping():
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Net, optimizer, data and length of a run.
+    """Model, optimizer, batches and number of epochs of a training run.
 
     `fit` does the whole run; `model`, `dataset`, `optimizer` and `callbacks`
     make its parts; `replace` changes them, and `for_data` fits them to images
@@ -75,8 +75,8 @@ class Recipe:
         image_sizes: Height and width of the training images, by the part of
             the run after which they begin: `{0: 24, 0.75: 32}` are 24 pixels in
             three quarters of the steps.  None for the images as they are.
-        num_images: Number of training images that batch size and number of
-            epochs are for; `for_data` scales them by it.
+        num_images: Size of the training set that `batch_size` and `epochs`
+            were chosen for; `for_data` scales both from it.
         published: The result that its source reports.
         measured: The results that this package measured.
 
@@ -90,7 +90,7 @@ class Recipe:
     model = recipe.fit(x_train, y_train, validation_data=(x_test, y_test))
     ```
 
-    The same, step by step:
+    Roughly the same, step by step:
 
     ```python
     model = recipe.model()
@@ -142,7 +142,7 @@ class Recipe:
         )
 
     def optimizer(self, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-        """A new optimizer, whose rate ends after the recipe's epochs."""
+        """A new optimizer; its schedule ends after the recipe's epochs."""
         return self.make_optimizer(
             steps_per_epoch=steps_per_epoch,
             epochs=self.epochs,
@@ -220,8 +220,8 @@ class Recipe:
     ) -> ImageClassifier:
         """Trains a new net, and returns it.
 
-        Validation after each epoch sees each image once, which is cheaper;
-        the net that is returned averages the recipe's views.
+        Validation during training does not use test-time augmentation; the
+        model that is returned does.
 
         Args:
             x: Raw training images, `(n, height, width, channels)`.
@@ -231,11 +231,10 @@ class Recipe:
             seed: Seed of everything random in the run, given to
                 `keras.utils.set_random_seed`.  With one, `Resume(path)` among
                 the callbacks continues an interrupted run.
-            subset: Which images the net is trained on: booleans of shape
-                `(n,)`.  None for all.  The net learns nothing of the others:
-                filters and the length of the rates come from the subset, too.
-                With one seed, the images that two subsets share come in the
-                same order.
+            subset: Which images to train on: booleans of shape `(n,)`, or
+                None for all.  Whitening filters and the length of the
+                learning-rate schedule come from the subset, too.  With one
+                seed, images that are in two subsets come in the same order.
             **fit_arguments: As for `keras.Model.fit`: `verbose`, ...
 
         Returns:
@@ -308,9 +307,9 @@ class Recipe:
             y: Their labels, `(n,)` or `(n, 1)`.
             seeds: A different seed for each run.
             folder: Where the runs are kept, a folder `seed-N` for each.
-            subsets: The images that each net is trained on: None for all; a
-                fraction in (0, 1), of which each run draws its own by its seed;
-                or booleans of shape `(runs, n)`.
+            subsets: The images that each model is trained on: None for all; a
+                fraction in (0, 1), for a random subset of that size, drawn
+                from the run's seed; or booleans of shape `(runs, n)`.
             executor: Any `concurrent.futures.Executor`, whose workers then
                 train the nets; they read and write the folder.  Without one,
                 the nets are trained here, one after another.
@@ -325,11 +324,10 @@ class Recipe:
             The `Runs` of these seeds.
 
         Raises:
-            ValueError: Before any training, if images or labels are not what
-                the net takes, a seed comes twice, a subset is not such an
-                array, too small, or without a class, or if the folder holds
-                anything else: runs of another recipe, other data or other
-                subsets.
+            ValueError: Before any training: if images or labels are not what
+                the model takes; if a seed comes twice; if a subset is of
+                another form, too small, or lacks a class; or if the folder
+                holds runs of another recipe, other data or other subsets.
             RuntimeError: If runs failed in workers, when all others are
                 finished.
 
@@ -357,19 +355,19 @@ class Recipe:
         )
 
     def for_data(self, x: np.ndarray, y: np.ndarray) -> "Recipe":
-        """The recipe for images of another number, size or kind.
+        """Adapts the recipe to another data set.
 
         Changes what depends on the data: the number of classes; the size, mean
         and standard deviation of the images; and batch size and epochs, for
-        about as many steps as the recipe makes on its own data.  Rates follow
-        the batch size where the recipe's do.  For `Airbench` and
-        `NavierStoked`, also the epsilon of batch normalization, which images
-        with a blank background need larger.
+        about as many steps as the recipe makes on its own data.  Learning rates
+        that depend on the batch size follow it.  `Airbench` and `NavierStoked`
+        also get a larger epsilon in batch normalization, which images with a
+        blank background need.
 
-        Recipes mirror images at random: if mirror images of yours are of
-        another class or of none, such as digits and letters, switch that off
-        as the example does; `davidnet`, `davidnet_tf` and `bag_of_tricks` do
-        it in their `augmentation`, `"crop_flip"` or the like.
+        Recipes mirror images at random.  If a mirror image of yours is of
+        another class or of none, as with digits and letters, switch that off as
+        the example does.  In `davidnet`, `davidnet_tf` and `bag_of_tricks`,
+        also choose an `augmentation` without `flip`.
 
         Args:
             x: Raw training images, `(n, height, width, channels)`.
