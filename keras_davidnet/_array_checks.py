@@ -98,6 +98,7 @@ def check_raw(
     low: float,
     high: float,
     least_range: float = math.inf,
+    largest_mean: float = math.inf,
     most: float = math.inf,
 ) -> None:
     """Raises a ValueError if these are not raw images in 0..255.
@@ -106,14 +107,19 @@ def check_raw(
         name: That of the images, for the message.
         images: Any array.
         low, high: Their least and greatest values.
-        least_range: Raw images differ by more.
-        most: Raw images have no greater value.
+        least_range: Raw images in -8..8 differ by more.
+        largest_mean: Images above 1000 with a larger mean are not raw.
     """
     # Integers up to 1 are raw images, almost or entirely black; normalized
     # images lie within a few standard deviations.
-    within = -8 <= low and high <= 8 and high - low < least_range
+    scaled = -1 <= low and high <= 1
+    normalized = -8 <= low and high <= 8 and high - low < least_range
     black_and_white = images.dtype.kind == "f" and (low, high) == (0, 1)
-    if high > most or (within and (black_and_white or (images % 1).any())):
+    too_small = (scaled or normalized) and (
+        black_and_white or (images % 1).any()
+    )
+    too_large = high > 1000 and images.mean(dtype="float64") > largest_mean
+    if too_small or too_large:
         raise ValueError(
             "The model takes raw images in 0..255 and normalizes them itself, "
             "and these are on another scale. Pass the original images in "

@@ -1,5 +1,7 @@
 """Weight initializers."""
 
+import copy
+
 import keras
 import numpy as np
 from keras import ops
@@ -81,8 +83,7 @@ def clone_initializer(initializer, index: int = 0):
 
     An unseeded initializer gets a new seed, a seeded one its seed plus
     `index`.  One that draws anew at each call (its seed is a `SeedGenerator`,
-    or it is a plain function) or has no config that makes it is returned as it
-    is.
+    or it is a plain function) or has no config is returned as it is.
     """
     if (
         not isinstance(initializer, keras.initializers.Initializer)
@@ -99,4 +100,7 @@ def clone_initializer(initializer, index: int = 0):
     try:
         return initializer.from_config(config)
     except TypeError:  # A subclass with arguments of its own.
-        return initializer
+        clone = copy.copy(initializer)
+        if "seed" in config:
+            clone.seed = config["seed"]
+        return clone

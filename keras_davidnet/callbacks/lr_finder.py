@@ -15,7 +15,7 @@ from keras_davidnet.optimizers.leaves import (
     steps_made,
     variables_of,
 )
-from keras_davidnet.schedules import PiecewiseLinear
+from keras_davidnet.schedules import DefaultSchedule, PiecewiseLinear
 
 
 class LearningRateFinder(FitHooks):
@@ -223,18 +223,29 @@ def _shares(optimizers, schedules):
         return [1.0]
     rates = []
     for optimizer, schedule in zip(optimizers, schedules, strict=True):
-        schedule = getattr(schedule, "schedule", schedule)  # of a default
+        if isinstance(schedule, DefaultSchedule):
+            schedule = schedule.schedule
         if schedule is None:
             rates.append(float(optimizer.learning_rate))
         elif isinstance(schedule, PiecewiseLinear):
             rates.append(max(schedule.values))
         else:
-            # Its highest, of which it may be far as yet.
-            steps = (0, *(2**power for power in range(20)))
-            rates.append(max(float(schedule(step)) for step in steps))
+            rates.append(_peak(schedule))
     if rates[-1] == 0:
         raise ValueError(
             "The default group's rate must be above 0, or the others have no "
             f"proportion to it. Received: rates={rates}"
         )
     return [rate / rates[-1] for rate in rates]
+
+
+def _peak(schedule):
+    """About the highest rate of a schedule, which may be 0 as yet."""
+    rates = [0.0]
+    for step in sorted({0, *(int(1.1**power) for power in range(140))}):
+        try:
+            rates.append(float(schedule(ops.convert_to_tensor(step))))
+        # A table of rates ends, with another error on each backend.
+        except Exception:
+            break
+    return max(filter(math.isfinite, rates))

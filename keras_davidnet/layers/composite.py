@@ -9,9 +9,10 @@ import keras
 def clone_layer(layer: Any, index: int = 0) -> Any:
     """Copies a layer, its weights included, so that no two blocks share one.
 
-    None, a function and a layer without a config that makes it, which cannot be
-    saved either, are returned as they are.  A copy with an `index` has it in
-    its name, as weights need a path each.
+    None, a function and a layer without a config, which cannot be saved either,
+    are returned as they are, and so is a layer without weights whose class has
+    other arguments than its config.  A copy with an `index` has it in its name,
+    as weights need a path each.
     """
     if not isinstance(layer, keras.layers.Layer):
         return layer
@@ -20,8 +21,12 @@ def clone_layer(layer: Any, index: int = 0) -> Any:
         if index and "name" in config:
             config["name"] = f"{layer.name}_{index}"
         clone = type(layer).from_config(config)
-    except (NotImplementedError, TypeError):
+    except NotImplementedError:
         return layer
+    except TypeError:
+        if layer.built and not layer.weights:
+            return layer
+        raise
     if layer.built and layer.weights:
         clone.build_from_config(layer.get_build_config())
         clone.set_weights(layer.get_weights())

@@ -280,14 +280,15 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         logits = ops.cast(self.linear(self.pool(x)), self.variable_dtype)
         return self.classifier_activation(self.logit_scale * logits)
 
-    def compute_output_spec(self, images, *args, **kwargs):
-        if type(self).call is not ImageClassifier.call:
-            # A subclass may return anything.
-            return keras.Operation.compute_output_spec(
-                self, images, *args, **kwargs
-            )
+    def compute_output_spec(self, *args, **kwargs):
+        cls, base = type(self), ImageClassifier
+        if cls.compute_output_shape is not base.compute_output_shape:
+            return super().compute_output_spec(*args, **kwargs)
+        if cls.call is not base.call:  # It may return anything.
+            return keras.Operation.compute_output_spec(self, *args, **kwargs)
+        spec = super().compute_output_spec(*args, **kwargs)
         return keras.KerasTensor(
-            self.compute_output_shape(images.shape),
+            spec.shape,
             self.variable_dtype if self.include_top else self.compute_dtype,
         )
 
@@ -326,7 +327,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         self._forget_steps()
 
     @property
-    def training_size(self) -> int | tuple[int, int] | None:
+    def training_size(self) -> tuple[int, ...] | None:
         """What training scales images to; for `ProgressiveResizing` to set."""
         return self._training_size
 
@@ -468,7 +469,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
 
         Raises:
             ValueError: If images or labels are not what the model takes: of
-                another shape or dtype, empty, not finite, already scaled, or
+                another shape or dtype, empty, not finite, on another scale, or
                 labels out of range; if the size of a batch is not divisible by
                 the model's `groups`; or if the default schedule needs the
                 number of steps and it is not known.
@@ -642,8 +643,16 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         low, high = check_finite(name, images)
         # Pixels in 0..1 deviate by less than one from their mean.
         if 255 * min(self.std) > 1.01:
-            most = max(1000, 20 * 255 * max(self.std))
-            check_raw(name, images, low, high, 255 * min(self.std), most)
+            # Of a net for dark images such small ranges are right.
+            dark = 255 * max(map(abs, self.mean)) <= 8
+            check_raw(
+                name,
+                images,
+                low,
+                high,
+                least_range=0 if dark else 255 * min(self.std),
+                largest_mean=255 * (max(self.mean) + 3 * max(self.std)),
+            )
         return images
 
     def _check_data(self, x_name, y_name, x, y):

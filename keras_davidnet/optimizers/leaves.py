@@ -1,7 +1,6 @@
 """The optimizers within an optimizer, their steps and their rates."""
 
 import contextlib
-import warnings
 from typing import Any
 
 import keras
@@ -44,10 +43,10 @@ def build_optimizer(model: Any) -> None:
             "with keras.Input, or call it once. "
             f"Received: model={model.name!r}, which is not"
         )
-    if hasattr(model, "build_optimizer"):
-        model.build_optimizer()
-    # Keras builds a loss scaler twice if told so.
-    elif not model.optimizer.built:
+    if not model.optimizer.built:
+        # The models of this package build theirs here.
+        model.make_train_function(force=True)
+    if not model.optimizer.built:
         with _backend.variable_scope(model):
             model.optimizer.build(model.trainable_variables)
 
@@ -66,12 +65,7 @@ def schedule_of(
     None for a constant rate, and for a schedule without a usable config.
     """
     # `learning_rate` is the rate of the next step, not the schedule.
-    with (
-        contextlib.suppress(NotImplementedError, TypeError, ValueError),
-        warnings.catch_warnings(),
-    ):
-        # A rate may be a function, of which Keras would warn.
-        warnings.simplefilter("ignore")
+    with contextlib.suppress(NotImplementedError, TypeError, ValueError):
         rate = optimizer.get_config()["learning_rate"]
         schedule = keras.optimizers.schedules.deserialize(rate)
         if isinstance(

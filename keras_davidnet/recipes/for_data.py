@@ -65,8 +65,9 @@ def _batches_and_epochs(recipe: "Recipe", n: int) -> tuple[int, float]:
     def rounded(size):
         return size - size % _BATCH_MULTIPLE or size
 
-    batch_size = rounded(recipe.batch_size * n // recipe.num_images)
-    batch_size = max(batch_size, _MIN_BATCH_SIZE)
+    batch_size = recipe.batch_size * n // recipe.num_images
+    if batch_size < recipe.batch_size:
+        batch_size = max(rounded(batch_size), _MIN_BATCH_SIZE)
     # At least two batches, so that a part can be held out for validation.
     half = max(1, rounded(n // 2))
     batch_size = min(batch_size, half, recipe.batch_size)

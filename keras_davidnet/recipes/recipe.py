@@ -81,7 +81,8 @@ class Recipe:
         measured: The results that this package measured.
 
     Raises:
-        ValueError: If a key of `image_sizes` is not in `[0, 1)`.
+        ValueError: If a key of `image_sizes` is not in `[0, 1)`, or a value no
+            size.
 
     Example:
 
@@ -121,6 +122,8 @@ class Recipe:
         own: dict[str, Any] = {
             "batch_size": to_python(self.batch_size),
             "epochs": to_python(self.epochs),
+            "alternating_flip": to_python(self.alternating_flip),
+            "num_images": to_python(self.num_images),
             "net_arguments": dict(self.net_arguments),
             "optimizer_arguments": dict(self.optimizer_arguments),
         }
@@ -328,6 +331,10 @@ class Recipe:
                 the model takes; if a seed comes twice; if a subset is of
                 another form, too small, or lacks a class; or if the folder
                 holds runs of another recipe, other data or other subsets.
+                Also if the executor forks its processes, or the optimizer has
+                no config.
+            TypeError: Before any training, if a file could not give the model
+                back, as of a class that is not registered.
             RuntimeError: If runs failed in workers, when all others are
                 finished.
 
@@ -415,7 +422,8 @@ class Recipe:
         make_optimizer = changes.get("make_optimizer", self.make_optimizer)
         optimizer = _arguments(make_optimizer) - {"steps_per_epoch"}
         # What was measured is about the recipe as it was.
-        new = {"measured": (), **{k: changes[k] for k in fields & {*changes}}}
+        new: dict[str, Any] = {"measured": ()}
+        new |= {k: to_python(changes[k]) for k in fields & {*changes}}
         for whole in ("net_arguments", "optimizer_arguments"):
             new[whole] = dict(new.get(whole, getattr(self, whole)))
         for name in changes.keys() - fields:

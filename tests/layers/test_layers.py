@@ -236,13 +236,22 @@ def test_parts_that_have_no_copy():
         def __init__(self):
             super().__init__(stddev=0.25)
 
-    activation, initializer = Third(), Narrow()
-    layer = ConvBN(
-        4, activation=activation, kernel_initializer=initializer, dropout=0
+    layer = ConvGroup(
+        64, activation=Third(), kernel_initializer=Narrow(), residual=True
     )
-    assert layer.activation is activation
-    layer.build((None, 8, 8, 128))
-    assert 0.2 < kernels_of(layer)[0].std() < 0.3
+    layer.build((None, 8, 8, 64))
+    kernels = kernels_of(layer)
+    for index, kernel in enumerate(kernels):
+        assert 0.2 < kernel.std() < 0.3
+        assert not np.array_equal(kernel, kernels[index - 1])
+
+    class Slope(keras.layers.PReLU):
+        def __init__(self):
+            super().__init__(shared_axes=[1, 2])
+
+    # Its weights would be shared.
+    with pytest.raises(TypeError, match="Slope"):
+        ConvBN(4, activation=Slope())
 
 
 def kernels_of(layer):

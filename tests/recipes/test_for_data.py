@@ -73,11 +73,20 @@ def test_image_sizes_are_in_proportion():
     assert sizes == {0: (9, 14), 2 / 3: (9, 16)}
 
 
-@pytest.mark.parametrize("n", [40, 400, 5000])
-def test_a_second_time_it_changes_nothing(n):
+@pytest.mark.parametrize("n", [40, 400, 5000, 60_000])
+@pytest.mark.parametrize("batch_size", [100, 1000, 1536])
+def test_a_second_time_it_changes_nothing(n, batch_size):
     x, y = large(n)
-    recipe = recipes.get("cpu94").for_data(x, y)
+    recipe = recipes.get("cpu94").replace(batch_size=batch_size)
+    recipe = recipe.for_data(x, y)
     assert recipe.for_data(x, y) == recipe
+
+
+def test_images_of_16_bits_with_bright_spots(rng):
+    x = rng.normal(300, 150, (64, 12, 12, 1)).clip(0).astype("uint16")
+    x[:, 3, 3] = 20_000
+    recipe = recipes.get("airbench94_muon").for_data(x, np.arange(64) % 2)
+    recipe.replace(widths=(1, 1, 1)).model().check_arrays("x", x)
 
 
 def test_batches_of_few_images_divide_into_groups():
