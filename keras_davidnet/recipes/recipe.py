@@ -382,7 +382,7 @@ class Recipe:
 
         Raises:
             ValueError: If these are not such images and labels, if the images
-                have been scaled or are too small for the net, or there is one
+                are on another scale or too small for the net, or there is one
                 class only, or there are fewer images than classes, or a channel
                 is constant.
 
