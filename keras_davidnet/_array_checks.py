@@ -99,7 +99,6 @@ def check_raw(
     high: float,
     least_range: float = math.inf,
     largest_mean: float = math.inf,
-    most: float = math.inf,
 ) -> None:
     """Raises a ValueError if these are not raw images in 0..255.
 
