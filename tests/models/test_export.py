@@ -166,6 +166,7 @@ def test_int8(images, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.skipif(BACKEND == "jax", reason="OpenVINO cannot convert it")
 @needs("openvino")
+@pytest.mark.parametrize("net", ["float32"], indirect=True)
 @pytest.mark.slow
 def test_openvino(net, images, tmp_path):
     import openvino
