@@ -20,8 +20,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import torch  # isort: skip
 import keras
 import numpy as np
-import tensorflow as tf
 from benchmarking.report import by_round, spread, table
+from benchmarking.steps import keras_step, random_data
 from plain import pytorch_airbench94 as plain_airbench
 
 from keras_davidnet import recipes
@@ -56,16 +56,6 @@ def epochs_by_size(recipe):
         size: end - begin
         for (begin, size), end in zip(resizing.sizes.items(), ends, strict=True)
     }
-
-
-def keras_step(recipe, size, images, labels):
-    """A step of the recipe, as a function of nothing."""
-    model = recipe.model()
-    model.training_size = size
-    model.adapt(images)
-    model.compile(recipe.optimizer(steps_per_epoch=25))
-    batch = tf.constant(images), tf.constant(labels)
-    return lambda: model.train_on_batch(*batch)
 
 
 def pytorch_step(precision, images, labels):
@@ -134,11 +124,6 @@ def main():
 def whole_batches(batch_size):
     """How many images an epoch trains on."""
     return IMAGES - IMAGES % batch_size
-
-
-def random_data(rng, count):
-    images = rng.integers(0, 256, (count, 32, 32, 3), "uint8")
-    return images, rng.integers(0, 10, count)
 
 
 def rows(unit, times):

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from benchmarking.report import by_round, spread, table
+from benchmarking.steps import keras_step, random_data
 
 from keras_davidnet import recipes
 from keras_davidnet._backend import tensorflow as backend
@@ -68,21 +69,15 @@ def gradients(batch_size, size, kernel_size, channels, filters):
 
 
 def step(name, size, batch_size, small_map):
-    """A step of a recipe, as a function of nothing."""
+    """A step of a recipe, traced with one of the two gradients."""
     recipe = recipes.get(name).replace(dtype="mixed_bfloat16")
-    batch_size = batch_size or recipe.batch_size
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (batch_size, 32, 32, 3), "uint8")
-    labels = rng.integers(0, 10, batch_size)
-    model = recipe.model()
-    model.training_size = size
-    model.adapt(images)
-    model.compile(recipe.optimizer(steps_per_epoch=25))
-    batch = tf.constant(images), tf.constant(labels)
+    data = random_data(rng, batch_size or recipe.batch_size)
+    run = keras_step(recipe, size, *data)
     # It is read when the step is traced.
     backend.SMALL_MAP = small_map
-    model.train_on_batch(*batch)
-    return lambda: model.train_on_batch(*batch)
+    run()
+    return run
 
 
 def turns(rounds, clock, *functions):

@@ -37,17 +37,10 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def copy(model, **changes):
-    """A net of the same weights, not compiled."""
-    net = type(model).from_config({**model.get_config(), **changes})
-    net.set_weights(model.get_weights())
-    return net
-
-
 def accuracy_by_views(model, images, labels):
     """Accuracy by the views that are averaged."""
     accuracy = {}
-    net = copy(model, dtype="float32")
+    net = model.copy_with(dtype="float32")
     net.compile()
     for views in VIEWS:
         net.views = views
@@ -71,7 +64,7 @@ def main():
     _, test = load_data(recipe, args.data)
     model = keras.saving.load_model(source, compile=False)
     if source.stat().st_size > MOST_BYTES:
-        model = copy(model, dtype="float16")
+        model = model.copy_with(dtype="float16")
     folder = pathlib.Path(presets.__file__).parent
     data = f"CIFAR{model.num_classes}"
     target = folder / f"{recipe.name}_{data.lower()}.keras"
