@@ -1,8 +1,9 @@
 """The Python blocks of README, the docs and the docstrings run.
 
 The blocks of a page run in order, in one namespace that holds the public names
-and small stand-ins for the data; training is cut short.  In Markdown two HTML
-comments tell more: `<!-- not run: reason -->` before a block, and
+and small stand-ins for the data; training is cut short.  In Markdown three HTML
+comments tell more: `<!-- not run: reason -->` before a block; `<!-- needs NAME
+-->` before a block that runs where that package is installed; and
 
     <!-- hidden
     code that comes before the next block, such as data of another shape
@@ -10,6 +11,7 @@ comments tell more: `<!-- not run: reason -->` before a block, and
 """
 
 import functools
+import importlib.util
 import inspect
 import os
 import pathlib
@@ -44,7 +46,8 @@ PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 BLOCK = re.compile(
     r"^<!-- not run: (?P<reason>[^\n]+) -->\n+```python\n.*?^```$"
     r"|^<!-- hidden\n(?P<hidden>.*?)^-->$"
-    r"|^(?P<indent> *)```python\n(?P<code>.*?)^ *```$",
+    r"|(?:^<!-- needs (?P<package>\w+) -->\n+)?"
+    r"^(?P<indent> *)```python\n(?P<code>.*?)^ *```$",
     re.DOTALL | re.MULTILINE,
 )
 BATCH, EPOCHS = 16, 2
@@ -59,6 +62,8 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:getName:DeprecationWarning",
     "ignore:.*native_serialization:DeprecationWarning",
     "ignore:In the future `np.object`:FutureWarning",
+    # Of MLflow and the packages that it needs.
+    "ignore:The ``noload`` loader strategy",
 )
 
 
@@ -66,7 +71,8 @@ def blocks(text):
     """The code of each block, on the lines where it is in the text."""
     for match in BLOCK.finditer(text):
         name = "hidden" if match["hidden"] else "code"
-        if match[name]:
+        package = match["package"]
+        if match[name] and (not package or importlib.util.find_spec(package)):
             lines = text.count("\n", 0, match.start(name))
             yield "\n" * lines + textwrap.dedent(match[name])
 
@@ -232,11 +238,20 @@ c = 3
     ```python
     d = 4
     ```
+<!-- needs keras -->
+```python
+e = 5
+```
+<!-- needs a_package_that_nobody_has -->
+```python
+f = 6
+```
 """
     assert [code.strip() for code in blocks(text)] == [
         "a = 1",
         "c = 3",
         "d = 4",
+        "e = 5",
     ]
     assert next(blocks(text)) == "\n\na = 1\n"
 
