@@ -99,7 +99,17 @@ def check_size(name: str, size, ge: int = 1) -> int | tuple[int, ...]:
     size = to_python(size)
     if isinstance(size, tuple | list) and len(size) == 2:
         return tuple(check_count(name, length, ge) for length in size)
-    return check_count(name, size, ge)
+    if not is_number(size, Integral) or size < ge:
+        raise ValueError(
+            f"`{name}` must be (height, width), or one number for both, of at "
+            f"least {ge}. Received: {name}={size!r}"
+        )
+    return size
+
+
+def as_pair(size: int | tuple[int, ...]) -> tuple[int, ...]:
+    """The (height, width) of a size that may be one number for both."""
+    return (size, size) if isinstance(size, int) else size
 
 
 def check_class_names(names: Sequence[str], num_classes: int) -> tuple:

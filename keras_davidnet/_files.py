@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+def atomic_write(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Where to write a file, which then replaces `path` in one step."""
     unfinished = path.with_name(f"unfinished-{path.name}")
     yield unfinished

@@ -12,7 +12,7 @@ from keras import ops
 
 from keras_davidnet._array_checks import as_array
 from keras_davidnet._checks import check_count
-from keras_davidnet._files import written_whole
+from keras_davidnet._files import atomic_write
 from keras_davidnet._settings import class_and_config, differences, flatten
 from keras_davidnet.callbacks.example_log import ExampleLog
 from keras_davidnet.callbacks.fit_hooks import FitHooks
@@ -144,7 +144,7 @@ class Resume(FitHooks):
         arrays = [ops.convert_to_numpy(v) for v in variables_of(self.model)]
         arrays += [log.get_state() for log in self._example_logs[::-1]]
         with (
-            written_whole(self.path) as unfinished,
+            atomic_write(self.path) as unfinished,
             open(unfinished, "wb") as file,
         ):
             np.savez(file, np.array(json.dumps(self._state)), *arrays)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_davidnet._checks import check_count, to_python
+from keras_davidnet._checks import as_pair, check_size
 
 # Keras's, and others that Pillow reads.
 _SUFFIXES = (
@@ -83,16 +83,7 @@ def load_folder(
             "`load_folder` reads images by Pillow, which is not installed: "
             "pip install pillow"
         )
-    image_size = to_python(image_size)
-    if isinstance(image_size, int):
-        image_size = image_size, image_size
-    if not isinstance(image_size, tuple | list) or len(image_size) != 2:
-        raise ValueError(
-            "`image_size` must be (height, width), or one number for both. "
-            f"Received: image_size={image_size!r}"
-        )
-    for size in image_size:
-        check_count("image_size", size)
+    image_size = as_pair(check_size("image_size", image_size))
     if color_mode not in (None, *_CHANNELS):
         raise ValueError(
             f"`color_mode` must be None or one of {list(_CHANNELS)}. "

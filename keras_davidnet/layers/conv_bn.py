@@ -94,7 +94,6 @@ class ConvBN(CompositeLayer, keras.layers.Layer):
         self.momentum = check_number("momentum", momentum, ge=0, le=1)
         self.epsilon = check_number("epsilon", epsilon, ge=0)
         self.dropout = check_number("dropout", dropout, ge=0, lt=1)
-        common = {"dtype": self.dtype_policy}
         self.conv = FastConv2D(
             filters,
             self.kernel_size,
@@ -104,11 +103,14 @@ class ConvBN(CompositeLayer, keras.layers.Layer):
             data_format="channels_last",
             kernel_initializer=clone_initializer(self.kernel_initializer),
             name="conv",
-            **common,
+            dtype=self.dtype_policy,
         )
-        self.drop = FastDropout(dropout, name="drop", **common)
+        self.drop = FastDropout(dropout, name="drop", dtype=self.dtype_policy)
         self.bn = FastBatchNormalization(
-            momentum=momentum, epsilon=epsilon, name="bn", **common
+            momentum=momentum,
+            epsilon=epsilon,
+            name="bn",
+            dtype=self.dtype_policy,
         )
         pass_trainable(self)
 

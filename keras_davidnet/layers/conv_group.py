@@ -105,9 +105,8 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
         )
         self.scale = to_python(scale)
         self.activate_sum = to_python(activate_sum)
-        common = {"dtype": self.dtype_policy}
         self.pool = FastMaxPooling2D(
-            2, data_format="channels_last", name="pool", **common
+            2, data_format="channels_last", name="pool", dtype=self.dtype_policy
         )
         self.activations = [
             clone_layer(keras.activations.get(activation), index)
@@ -125,14 +124,14 @@ class ConvGroup(CompositeLayer, keras.layers.Layer):
                     self.kernel_initializer, number - 1
                 ),
                 name=f"conv{number}",
-                **common,
+                dtype=self.dtype_policy,
             )
             return conv, FastBatchNormalization(
                 momentum=self.momentum,
                 epsilon=self.epsilon,
                 scale=self.scale,
                 name=f"bn{number}",
-                **common,
+                dtype=self.dtype_policy,
             )
 
         inner = self.filters

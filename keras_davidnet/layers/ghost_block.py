@@ -85,11 +85,15 @@ class GhostBlock(CompositeLayer, keras.layers.Layer):
         self.momentum = check_number("momentum", momentum, ge=0, le=1)
         self.epsilon = check_number("epsilon", epsilon, ge=0)
         self.pool = to_python(pool)
-        common = {"dtype": self.dtype_policy}
         self.max_pool = FastMaxPooling2D(
-            2, data_format="channels_last", name="max_pool", **common
+            2,
+            data_format="channels_last",
+            name="max_pool",
+            dtype=self.dtype_policy,
         )
-        self.activation = CELU(alpha, name="activation", **common)
+        self.activation = CELU(
+            alpha, name="activation", dtype=self.dtype_policy
+        )
         self.alpha = self.activation.alpha
 
         def conv_and_norm(number):
@@ -103,7 +107,7 @@ class GhostBlock(CompositeLayer, keras.layers.Layer):
                     self.kernel_initializer, number - 1
                 ),
                 name=f"conv{number}",
-                **common,
+                dtype=self.dtype_policy,
             )
             return conv, GhostBatchNormalization(
                 self.groups,
@@ -111,7 +115,7 @@ class GhostBlock(CompositeLayer, keras.layers.Layer):
                 epsilon=self.epsilon,
                 scale=False,
                 name=f"bn{number}",
-                **common,
+                dtype=self.dtype_policy,
             )
 
         self.conv1, self.bn1 = conv_and_norm(1)

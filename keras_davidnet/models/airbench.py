@@ -102,11 +102,10 @@ class Airbench(ImageClassifier):
         )
         self.widths = check_three_counts("widths", widths)
         self.residual = to_python(residual)
-        common = {"dtype": self.dtype_policy}
         self.whiten = WhiteningConv2D(
             bias_initializer=whitening_bias_initializer,
             name="whiten",
-            **common,
+            dtype=self.dtype_policy,
         )
         self.whitening_bias_initializer = self.whiten.bias_initializer
         self.activation = FastActivation(
@@ -120,7 +119,7 @@ class Airbench(ImageClassifier):
                 momentum=momentum,
                 epsilon=epsilon,
                 name=f"group{index}",
-                **common,
+                dtype=self.dtype_policy,
             )
             for index, width in enumerate(self.widths, 1)
         )

@@ -79,8 +79,11 @@ class WhitenedDavidNet(ImageClassifier):
         self.width = check_count("width", width)
         self.groups = check_count("groups", groups)
         self.alpha = check_number("alpha", alpha, gt=0)
-        common = {"dtype": self.dtype_policy}
-        shared = {"groups": self.groups, "alpha": self.alpha, **common}
+        shared = {
+            "groups": self.groups,
+            "alpha": self.alpha,
+            "dtype": self.dtype_policy,
+        }
         self.whiten = WhiteningConv2D(
             3,
             epsilon=1e-2,
@@ -88,7 +91,7 @@ class WhitenedDavidNet(ImageClassifier):
             negatives=False,
             use_bias=False,
             name="whiten",
-            **common,
+            dtype=self.dtype_policy,
         )
         self.prep = GhostBlock(
             self.width, kernel_size=1, pool=False, name="prep", **shared

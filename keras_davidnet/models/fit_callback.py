@@ -50,7 +50,11 @@ class FitCallback(keras.callbacks.Callback):
         # Not when training begins: `Resume` may load a state then.
         if not self._begun:
             self._begun = True
-            self._set_rates(epoch)
+            leaves = leaf_optimizers(self.model.optimizer)
+            if any(isinstance(schedule_of(x), DefaultSchedule) for x in leaves):
+                self._set_default_rates(epoch, leaves)
+            else:
+                self._warn_of_rates(epoch, leaves)
             self._check_loop(epoch)
         if self.plan is not None:
             # Keras makes the epoch's iterator after this.
@@ -68,24 +72,25 @@ class FitCallback(keras.callbacks.Callback):
             )
             logs[name] = float(ops.convert_to_numpy(rate))
 
-    def _set_rates(self, epoch):
-        optimizer, steps = self.model.optimizer, self.params["steps"]
-        average, leaves = find_average(optimizer), leaf_optimizers(optimizer)
-        # Leaves whose weights are all frozen make no steps.
-        made = max(map(steps_made, leaves))
-        epochs = self.params["epochs"]
-        schedules = [schedule_of(leaf) for leaf in leaves]
-        if not any(isinstance(one, DefaultSchedule) for one in schedules):
-            # Once: each call of a loop of `fit` would warn.
-            if steps and epoch < epochs and not self.model.warned_of_rates:
-                last_step = made + total_steps(epochs - epoch, steps)
-                for text in (
-                    *_end_elsewhere(schedules, last_step),
-                    *_lagging_average(average, total_steps(epochs, steps)),
-                ):
-                    warnings.warn(text, stacklevel=2)
-                    self.model.warned_of_rates = True
+    def _warn_of_rates(self, epoch, leaves):
+        """Warns of a user's rates and average that do not fit the run."""
+        epochs, steps = self.params["epochs"], self.params["steps"]
+        # Once: each call of a loop of `fit` would warn.
+        if not steps or epoch >= epochs or self.model.warned_of_rates:
             return
+        average = find_average(self.model.optimizer)
+        last_step = _steps_made(leaves) + total_steps(epochs - epoch, steps)
+        for text in (
+            _end_elsewhere(map(schedule_of, leaves), last_step),
+            _lagging_average(average, total_steps(epochs, steps)),
+        ):
+            if text is not None:
+                warnings.warn(text, stacklevel=2)
+                self.model.warned_of_rates = True
+
+    def _set_default_rates(self, epoch, leaves):
+        """Gives the rates of a default `compile()` the length of the run."""
+        epochs, steps = self.params["epochs"], self.params["steps"]
         if steps is None:
             raise ValueError(
                 "The rate of a default compile() ends with the data, and their "
@@ -93,14 +98,11 @@ class FitCallback(keras.callbacks.Callback):
                 "compile() an optimizer. Received: steps_per_epoch=None"
             )
         new = self._default_optimizer(steps, epochs)
-        for leaf, schedule, other in zip(
-            leaves, schedules, leaf_optimizers(new), strict=True
-        ):
-            if isinstance(schedule, DefaultSchedule):
-                leaf.learning_rate = DefaultSchedule(
-                    schedule_of(other), made - epoch * steps
-                )
-        if average is not None:
+        start = _steps_made(leaves) - epoch * steps
+        for leaf, other in zip(leaves, leaf_optimizers(new), strict=True):
+            if isinstance(schedule_of(leaf), DefaultSchedule):
+                leaf.learning_rate = DefaultSchedule(schedule_of(other), start)
+        if average := find_average(self.model.optimizer):
             other = find_average(new)
             for name in {"momentum", "ramp_steps"} & vars(other).keys():
                 setattr(average, name, getattr(other, name))
@@ -176,6 +178,11 @@ class PartialEpoch(FitCallback):
             self.model.stop_training = True
 
 
+def _steps_made(leaves):
+    # Leaves whose weights are all frozen make no steps.
+    return max(map(steps_made, leaves))
+
+
 def _rates(optimizer):
     schedules = map(schedule_of, leaf_optimizers(optimizer))
     return [schedule and schedule.get_config() for schedule in schedules]
@@ -192,23 +199,24 @@ def _log_names(leaves):
 
 
 def _lagging_average(average, steps):
-    """Yields a warning if little of a run is in its average."""
+    """A warning if little of a run is in its average."""
     if not isinstance(average, ExponentialAverage):
-        return
+        return None
     share = average.momentum ** math.ceil(steps / average.period)
-    if share > 0.1:
-        yield (
-            "When fit() ends the net has its average, and the weights that it "
-            f"began with are {share:.0%} of that after {steps} steps. Choose a "
-            "lower `momentum` for ExponentialAverage."
-        )
+    if share <= 0.1:
+        return None
+    return (
+        "When fit() ends the net has its average, and the weights that it "
+        f"began with are {share:.0%} of that after {steps} steps. Choose a "
+        "lower `momentum` for ExponentialAverage."
+    )
 
 
 def _end_elsewhere(schedules, last_step):
-    """Yields a warning if a user's rates end elsewhere than `fit`."""
+    """A warning if a user's rates end elsewhere than `fit`."""
     rates = [one for one in schedules if isinstance(one, PiecewiseLinear)]
     if not rates:
-        return
+        return None
     # Some groups may be done before the others.
     longest = max(rates, key=lambda rate: rate.knots[-1])
     knot, value = longest.knots[-1], longest.values[-1]
@@ -217,8 +225,8 @@ def _end_elsewhere(schedules, last_step):
     elif knot < last_step and value == 0:
         effect = "the steps between change nothing"
     else:
-        return
-    yield (
+        return None
+    return (
         f"The learning rate's last knot is at step {knot:g}, and fit() ends at "
         f"step {last_step}: {effect}. Make the schedule for the length of this "
         "fit(), or call compile() without an optimizer."

@@ -1,13 +1,11 @@
 """The shell that all nets share, from raw images to a trained model."""
 
 import abc
-import functools
 import inspect
 import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from os import PathLike
 from typing import Any
 
 import keras
@@ -32,6 +30,7 @@ from keras_davidnet._checks import (
     check_numbers,
     to_python,
 )
+from keras_davidnet._split import num_training
 from keras_davidnet.callbacks.fit_hooks import FitHooks
 from keras_davidnet.datasets import CIFAR10_MEAN, CIFAR10_STD, Batches
 from keras_davidnet.initializers import PyTorchUniform, clone_initializer
@@ -281,16 +280,12 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         return self.classifier_activation(self.logit_scale * logits)
 
     def compute_output_spec(self, *args, **kwargs):
-        cls, base = type(self), ImageClassifier
-        if cls.compute_output_shape is not base.compute_output_shape:
-            return super().compute_output_spec(*args, **kwargs)
-        if cls.call is not base.call:  # It may return anything.
+        if type(self).call is not ImageClassifier.call:
+            # It may return anything.
             return keras.Operation.compute_output_spec(self, *args, **kwargs)
-        spec = super().compute_output_spec(*args, **kwargs)
-        return keras.KerasTensor(
-            spec.shape,
-            self.variable_dtype if self.include_top else self.compute_dtype,
-        )
+        shape = super().compute_output_spec(*args, **kwargs).shape
+        dtype = self.variable_dtype if self.include_top else self.compute_dtype
+        return keras.KerasTensor(shape, dtype)
 
     def compute_output_shape(self, input_shape):
         if self.include_top:
@@ -591,12 +586,11 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     def train_step(self, *args):
         *state, data = args
         step, average = super().train_step, find_average(self.optimizer)
-        if average is not None:
-            # The moving statistics are averaged beside the weights.
-            step = functools.partial(
-                _backend.averaged_step, self, average, step
-            )
-        return step(*state, self._with_flat_labels(data))
+        data = self._with_flat_labels(data)
+        if average is None:
+            return step(*state, data)
+        # The moving statistics are averaged beside the weights.
+        return _backend.averaged_step(self, average, step, *state, data)
 
     def test_step(self, *args):
         *state, data = args
@@ -679,8 +673,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         if isinstance(x, Batches):
             sizes = len(x[0][0]), len(x[-1][0])
         elif hasattr(x, "shape"):
-            n = math.floor(x.shape[0] * (1 - validation_split))
-            sizes = size, n % size
+            sizes = size, num_training(len(x), validation_split) % size
         for size in sizes:
             if size % self.batch_multiple:
                 raise self._batch_error(size)
@@ -759,7 +752,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
 
     @classmethod
     def from_preset(
-        cls, preset: str | PathLike, /, **changes: Any
+        cls, preset: str | os.PathLike, /, **changes: Any
     ) -> "ImageClassifier":
         """A trained net, or a net of other arguments with its weights.
 
@@ -816,7 +809,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
         head = [self.pool, self.linear] if self.include_top else []
         return [one for one in self.layers if one.weights and one not in head]
 
-    def save_to_preset(self, folder: str | PathLike) -> None:
+    def save_to_preset(self, folder: str | os.PathLike) -> None:
         """Writes the net's config, its weights and a model card to a folder.
 
         `from_preset(folder)` reads it, as does `keras.saving.load_model`.  The
@@ -842,7 +835,7 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
 
     def export(
         self,
-        filepath: str | PathLike,
+        filepath: str | os.PathLike,
         format: str = "tf_saved_model",
         verbose: bool | None = None,
         input_signature: list | None = None,
@@ -893,7 +886,7 @@ def _batch_size(x, batch_size, validation_split, steps_per_epoch):
     """Number of images in the batches of an epoch, None if it is not known."""
     if not hasattr(x, "shape"):
         return getattr(x, "batch_size", None)
-    n = math.floor(x.shape[0] * (1 - validation_split))
+    n = num_training(len(x), validation_split)
     if batch_size is None:
         batch_size = math.ceil(n / steps_per_epoch) if steps_per_epoch else 32
     return min(batch_size, n)

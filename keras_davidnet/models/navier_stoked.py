@@ -97,8 +97,9 @@ class NavierStoked(ImageClassifier):
         super().__init__(num_classes, **{**defaults, **kwargs})
         self.widths = check_three_counts("widths", widths)
         self.inner_widths = check_three_counts("inner_widths", inner_widths)
-        common = {"dtype": self.dtype_policy}
-        self.whiten = WhiteningConv2D(centered=True, name="whiten", **common)
+        self.whiten = WhiteningConv2D(
+            centered=True, name="whiten", dtype=self.dtype_policy
+        )
         self.activation = FastActivation(
             "silu", dtype=self.dtype_policy, name="activation"
         )
@@ -114,7 +115,7 @@ class NavierStoked(ImageClassifier):
                 scale=True,
                 activate_sum=False,
                 name=f"group{index}",
-                **common,
+                dtype=self.dtype_policy,
             )
             for index, (width, inner_width, kernel_sizes) in enumerate(
                 zip(self.widths, self.inner_widths, _KERNEL_SIZES, strict=True),

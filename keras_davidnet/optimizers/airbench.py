@@ -12,7 +12,9 @@ from keras_davidnet.optimizers.muon import Muon
 from keras_davidnet.optimizers.sgd import PyTorchSGD
 from keras_davidnet.schedules import PiecewiseLinear, total_steps
 
-_FILTERS = r"(.*/)?group\d/conv\d/kernel"
+# Paths of weights.
+HEAD = "(.*/)?linear/kernel"
+FILTERS = r"(.*/)?group\d/conv\d/kernel"
 
 
 def airbench_optimizer(
@@ -87,15 +89,15 @@ def airbench_optimizer(
             name="filters",
         )
     else:
-        filters = _filters(filters_optimizer, falling)
+        filters = _on_schedule(filters_optimizer, falling)
     return GroupedOptimizer(
         sgd(bias_learning_rate, "biases"),
         {
             "(.*/)?whiten/bias": sgd(
                 bias_learning_rate, "whitening", whitening_steps
             ),
-            "(.*/)?linear/kernel": sgd(head_learning_rate, "head"),
-            _FILTERS: filters,
+            HEAD: sgd(head_learning_rate, "head"),
+            FILTERS: filters,
         },
         name="airbench",
     )
@@ -147,24 +149,24 @@ def airbench_sgd_optimizer(
     check_number("bias_scale", bias_scale, gt=0)
     steps = total_steps(epochs, steps_per_epoch)
     warm = int(check_number("warmup", warmup, ge=0, lt=1) * steps)
-    rests = steps_per_epoch * check_count("whitening_epochs", whitening_epochs)
+    whitening_epochs = check_count("whitening_epochs", whitening_epochs)
     shape = dict(sorted({0: 0.2, steps: final, warm: 1.0}.items()))
     peak = learning_rate * batch_size / 1024 / (1 + 1 / (1 - 0.85))
 
-    def schedule(rate, rests=steps):
+    def schedule(rate, end=steps):
         points = shape
-        if rests < steps:
+        if end < steps:
             # Straight to 0 between two steps.
-            last = np.interp(rests - 1, [*shape], [*shape.values()])
-            points = {k: v for k, v in shape.items() if k < rests}
-            points |= {rests - 1: last, rests: 0.0}
+            last = np.interp(end - 1, [*shape], [*shape.values()])
+            points = {k: v for k, v in shape.items() if k < end}
+            points |= {end - 1: last, end: 0.0}
         return PiecewiseLinear(
             [*points], [float(rate * v) for v in points.values()]
         )
 
-    def sgd(scale, name, rests=steps):
+    def sgd(scale, name, end=steps):
         return PyTorchSGD(
-            schedule(scale * peak, rests),
+            schedule(scale * peak, end),
             momentum=0.85,
             nesterov=True,
             weight_decay=weight_decay / (learning_rate * scale),
@@ -172,16 +174,18 @@ def airbench_sgd_optimizer(
         )
 
     groups = {
-        "(.*/)?whiten/bias": sgd(1.0, "whitening", rests),
+        "(.*/)?whiten/bias": sgd(
+            1.0, "whitening", whitening_epochs * steps_per_epoch
+        ),
         r"(.*/)?group\d/bn\d/beta": sgd(bias_scale, "biases"),
     }
     if filters_optimizer is not None:
-        groups[_FILTERS] = _filters(filters_optimizer, schedule)
+        groups[FILTERS] = _on_schedule(filters_optimizer, schedule)
     grouped = GroupedOptimizer(sgd(1.0, "kernels"), groups, name="airbench")
     return Lookahead(grouped, ramp_steps=steps)
 
 
-def _filters(
+def _on_schedule(
     optimizer: keras.optimizers.Optimizer, schedule: Callable
 ) -> keras.optimizers.Optimizer:
     """A new optimizer like this one, on the recipe's schedule."""

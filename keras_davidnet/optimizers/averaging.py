@@ -9,6 +9,10 @@ from keras import ops
 from keras_davidnet._checks import check_count, check_number
 from keras_davidnet.optimizers.leaves import leaf_optimizers, unwrap
 
+# What the slow weights hold: nothing until the first step of a `fit`, then an
+# average of the weights, or of the moving statistics as well.
+_NOTHING, _WEIGHTS, _STATISTICS_TOO = 1, 0, -1
+
 
 class Averaging(keras.optimizers.Optimizer, abc.ABC):
     """An optimizer around another, which keeps slow weights beside the net's.
@@ -55,9 +59,7 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
         if self.built:
             return
         self.inner_optimizer.build(variables)
-        # 1 until the first step of a `fit`: the slow weights hold nothing yet.
-        # Then 0, or -1 if the statistics are averaged, too.
-        self._fresh = self.add_variable(
+        self._held = self.add_variable(
             (),
             initializer="ones",
             dtype="int32",
@@ -90,7 +92,7 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
             self.build(list(trainable_variables or ()))
         self._begin(self._trained)
         self.inner_optimizer.apply(grads, trainable_variables)
-        self._fresh.assign(0)
+        self._held.assign(_WEIGHTS)
         self._update(self._trained, self.iterations)
 
     def before_step(self):
@@ -102,14 +104,14 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
         """Updates the averages of the statistics."""
         self._update(self._statistics, step)
         # A loss scaler may have left out the first step.
-        fresh = ops.equal(self._fresh, 1)
-        self._fresh.assign(ops.where(fresh, 1, -1))
+        nothing = ops.equal(self._held, _NOTHING)
+        self._held.assign(ops.where(nothing, _NOTHING, _STATISTICS_TOO))
 
     def _begin(self, pairs):
-        fresh = ops.equal(self._fresh, 1)
+        nothing = ops.equal(self._held, _NOTHING)
         for net, slow in pairs:
             start = ops.convert_to_tensor(slow)
-            slow.assign(ops.where(fresh, ops.convert_to_tensor(net), start))
+            slow.assign(ops.where(nothing, ops.convert_to_tensor(net), start))
 
     def _update(self, pairs, step):
         # 16 bits are too few for the factors.
@@ -133,10 +135,13 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
         if not self.built:
             return
         # On JAX a step that fails leaves variables without a value.
-        if self._fresh._value is None or int(self._fresh.numpy()) == 1:
+        if self._held._value is None:
+            return
+        held = int(self._held.numpy())
+        if held == _NOTHING:
             return
         pairs = self._trained
-        if int(self._fresh.numpy()) == -1:
+        if held == _STATISTICS_TOO:
             pairs = pairs + self._statistics
         for net, slow in pairs:
             # On JAX Keras gives the arrays of a net away when it predicts, and
@@ -147,7 +152,7 @@ class Averaging(keras.optimizers.Optimizer, abc.ABC):
     def reset(self) -> None:
         """Forgets the slow weights; the next step begins with the net's."""
         if self.built:
-            self._fresh.assign(1)
+            self._held.assign(_NOTHING)
 
     @property
     def variables(self):

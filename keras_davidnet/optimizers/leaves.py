@@ -15,7 +15,7 @@ def leaf_optimizers(
 
     Loss scalers and averages of weights around them are left out.
     """
-    *_, optimizer = unwrap(optimizer)
+    optimizer = unwrap(optimizer)[-1]
     return getattr(optimizer, "optimizers", [optimizer])
 
 
@@ -43,10 +43,9 @@ def build_optimizer(model: Any) -> None:
             "with keras.Input, or call it once. "
             f"Received: model={model.name!r}, which is not"
         )
-    if not model.optimizer.built:
-        # The models of this package build theirs here.
-        model.make_train_function(force=True)
-    if not model.optimizer.built:
+    if hasattr(model, "build_optimizer"):
+        model.build_optimizer()
+    elif not model.optimizer.built:
         with _backend.variable_scope(model):
             model.optimizer.build(model.trainable_variables)
 

@@ -1,6 +1,7 @@
 """The optimizer of NAVIER-STOKED."""
 
 from keras_davidnet._checks import check_count, check_number
+from keras_davidnet.optimizers.airbench import FILTERS, HEAD
 from keras_davidnet.optimizers.grouped import GroupedOptimizer
 from keras_davidnet.optimizers.muon import Muon
 from keras_davidnet.optimizers.sgd import PyTorchSGD
@@ -58,8 +59,8 @@ def navier_stoked_optimizer(
     return GroupedOptimizer(
         sgd("others"),
         {
-            "(.*/)?linear/kernel": sgd("head", weight_decay),
-            r"(.*/)?group\d/conv\d/kernel": Muon(
+            HEAD: sgd("head", weight_decay),
+            FILTERS: Muon(
                 rising_and_falling(filters_learning_rate),
                 momentum=0.6,
                 ns_steps=3,

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import pathlib
-from os import PathLike
 
 import keras
 
@@ -37,7 +36,7 @@ def info(name: str) -> dict:
     return json.loads((_FOLDER / f"{name}.json").read_text())
 
 
-def load(preset: str | PathLike) -> keras.Model:
+def load(preset: str | os.PathLike) -> keras.Model:
     """A trained net, ready to predict.
 
     The package's own nets take raw images in 0..255, average the views of

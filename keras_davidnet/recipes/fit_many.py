@@ -25,7 +25,7 @@ from keras_davidnet._array_checks import (
     describe,
 )
 from keras_davidnet._checks import check_count, check_number
-from keras_davidnet._files import written_whole
+from keras_davidnet._files import atomic_write
 from keras_davidnet._settings import class_and_config, differences, flatten
 from keras_davidnet.callbacks import Resume
 from keras_davidnet.datasets import EpochPlan
@@ -44,16 +44,17 @@ if TYPE_CHECKING:
 # every order.
 _SUBSET = 0x68616C66
 # A run seeds what all threads of a process share.
-_one_run = threading.Lock()
+_RUN_LOCK = threading.Lock()
 
 
 def fit_many(
     recipe: "Recipe",
     x: np.ndarray,
     y: np.ndarray,
+    *,
     seeds: Iterable[int],
-    subsets: float | Sequence | np.ndarray | None,
     folder: str | os.PathLike,
+    subsets: float | Sequence | np.ndarray | None,
     executor: concurrent.futures.Executor | None,
     threads: int | None,
     half_precision: bool,
@@ -87,21 +88,26 @@ def fit_many(
     _check_folder(folder, settings)
     for seed, mask in zip(seeds, masks, strict=True):
         _keep_mask(folder, seed, mask)
-    left = [s for s in seeds if not (run_folder(folder, s) / RESULT).exists()]
+    to_train = [
+        s for s in seeds if not (run_folder(folder, s) / RESULT).exists()
+    ]
     if executor is None:
         begin = time.perf_counter()
-        for done, seed in enumerate(left):
+        for done, seed in enumerate(to_train):
             if verbose:
-                _announce(seeds, seed, done, len(left), begin)
+                _announce(seeds, seed, done, len(to_train), begin)
             _train(recipe, x, y, folder, seed, half_precision, verbose)
-    elif left:
+    elif to_train:
         for name, array in (("x", x), ("y", y)):
             path = folder / f"{name}.npy"
             if not path.exists():
-                with written_whole(path) as unfinished:
+                with atomic_write(path) as unfinished:
                     np.save(unfinished, array)
         work = recipe, folder, threads, half_precision
-        futures = {executor.submit(_work, *work, seed): seed for seed in left}
+        futures = {
+            executor.submit(_train_in_worker, *work, seed): seed
+            for seed in to_train
+        }
         _wait(futures, verbose)
     return Runs(folder, seeds)
 
@@ -123,7 +129,7 @@ def _train(recipe, x, y, folder, seed, half_precision, verbose):
     # Without the optimizer, which takes as much space.
     changes = {"dtype": "float16"} if half_precision else {}
     net = model.copy_with(**changes)
-    with written_whole(path / "net.keras") as unfinished:
+    with atomic_write(path / "net.keras") as unfinished:
         net.save(unfinished)
     _write_json(
         path / RESULT,
@@ -137,13 +143,13 @@ def _train(recipe, x, y, folder, seed, half_precision, verbose):
     state.unlink()
 
 
-def _work(recipe, folder, threads, half_precision, seed):
+def _train_in_worker(recipe, folder, threads, half_precision, seed):
     """`_train` in a worker, on the arrays in the folder."""
     # Keras draws its seeds by `random.randint`, and the threads by which a
     # worker of Dask tells that it is alive draw from the same numbers.
     own = random.Random()
     with (
-        _one_run,
+        _RUN_LOCK,
         mock.patch.multiple(random, seed=own.seed, randint=own.randint),
     ):
         if threads is not None:
@@ -255,7 +261,7 @@ def _keep_mask(folder, seed, mask):
     path = run_folder(folder, seed) / "mask.npy"
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
-        with written_whole(path) as unfinished:
+        with atomic_write(path) as unfinished:
             np.save(unfinished, mask)
     elif not np.array_equal(np.load(path), mask):
         raise ValueError(
@@ -299,5 +305,5 @@ def _versions():
 
 
 def _write_json(path, content):
-    with written_whole(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=1))

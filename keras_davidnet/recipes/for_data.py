@@ -13,6 +13,7 @@ from keras_davidnet._array_checks import (
     check_raw,
     describe,
 )
+from keras_davidnet._checks import as_pair
 from keras_davidnet.models import Airbench, NavierStoked
 
 if TYPE_CHECKING:
@@ -115,10 +116,7 @@ def _image_sizes(recipe, height, width):
     """The recipe's sizes in proportion; the last is that of the images."""
     if not recipe.image_sizes:
         return None
-    pairs = {
-        begin: (size, size) if isinstance(size, int) else size
-        for begin, size in recipe.image_sizes.items()
-    }
+    pairs = {begin: as_pair(s) for begin, s in recipe.image_sizes.items()}
     last = pairs[max(pairs)]
     return {
         begin: tuple(

@@ -3,7 +3,6 @@
 import concurrent.futures
 import dataclasses
 import inspect
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -12,7 +11,13 @@ import keras
 import numpy as np
 
 from keras_davidnet._array_checks import check_classes
-from keras_davidnet._checks import check_number, check_size, to_python
+from keras_davidnet._checks import (
+    as_pair,
+    check_number,
+    check_size,
+    to_python,
+)
+from keras_davidnet._split import split
 from keras_davidnet.callbacks import ProgressiveResizing
 from keras_davidnet.datasets import Batches, make_dataset
 from keras_davidnet.layers.composite import clone_layer
@@ -195,7 +200,7 @@ class Recipe:
             return []
         shape = value_of(self, "input_shape")[:2]
         last = self.image_sizes[max(self.image_sizes)]
-        if None not in shape and tuple(shape) not in (last, (last, last)):
+        if None not in shape and tuple(shape) != as_pair(last):
             raise ValueError(
                 "The last of `image_sizes` must be the size of the images, at "
                 "which the net is used: recipe.replace(image_sizes=...). "
@@ -352,13 +357,13 @@ class Recipe:
             self,
             x,
             y,
-            seeds,
-            subsets,
-            folder,
-            executor,
-            threads,
-            half_precision,
-            verbose,
+            seeds=seeds,
+            folder=folder,
+            subsets=subsets,
+            executor=executor,
+            threads=threads,
+            half_precision=half_precision,
+            verbose=verbose,
         )
 
     def for_data(self, x: np.ndarray, y: np.ndarray) -> "Recipe":
@@ -418,9 +423,9 @@ class Recipe:
         """
         fields = vars(self).keys()
         net_class = changes.get("net", self.net)
-        net = _arguments(*(base.__init__ for base in net_class.__mro__))
+        net = _defaults(*_constructors(net_class)).keys()
         make_optimizer = changes.get("make_optimizer", self.make_optimizer)
-        optimizer = _arguments(make_optimizer) - {"steps_per_epoch"}
+        optimizer = _defaults(make_optimizer).keys() - {"steps_per_epoch"}
         # What was measured is about the recipe as it was.
         new: dict[str, Any] = {"measured": ()}
         new |= {k: to_python(changes[k]) for k in fields & {*changes}}
@@ -443,32 +448,23 @@ class Recipe:
 
 def value_of(recipe: Recipe, name: str) -> Any:
     """The recipe's value of an argument; None if it has none."""
-    constructors = [base.__init__ for base in reversed(recipe.net.__mro__)]
-    defaults = {
-        key: parameter.default
-        for function in (recipe.make_optimizer, *constructors)
-        for key, parameter in inspect.signature(function).parameters.items()
-    }
     return {
-        **defaults,
+        **_defaults(recipe.make_optimizer, *_constructors(recipe.net)),
         **recipe.net_arguments,
         **recipe.optimizer_arguments,
         **vars(recipe),
     }.get(name)
 
 
-def _arguments(*functions: Callable) -> set[str]:
+def _constructors(net: type[ImageClassifier]) -> list[Callable]:
+    return [base.__init__ for base in reversed(net.__mro__)]
+
+
+def _defaults(*functions: Callable) -> dict[str, Any]:
+    """The arguments of functions and their defaults; the last one's hold."""
     return {
-        name for f in functions for name in inspect.signature(f).parameters
-    } - {"self", "args", "kwargs"}
-
-
-def split(fraction: float, *arrays: Any) -> Any:
-    """The first images of arrays, and the last, for `validation_split`."""
-    check_number("validation_split", fraction, ge=0, lt=1)
-    # Rounded as Keras does.
-    first = math.floor(len(arrays[0]) * (1 - fraction))
-    return zip(
-        *((a, a) if a is None else (a[:first], a[first:]) for a in arrays),
-        strict=True,
-    )
+        name: parameter.default
+        for function in functions
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name not in ("self", "args", "kwargs")
+    }

@@ -14,7 +14,7 @@ import numpy as np
 from keras_davidnet import evidence
 from keras_davidnet._array_checks import as_array, check_labels
 from keras_davidnet._checks import to_python
-from keras_davidnet._files import written_whole
+from keras_davidnet._files import atomic_write
 from keras_davidnet.models import ImageClassifier
 
 # A file of this name is written last: the run is whole.
@@ -127,7 +127,7 @@ class Runs:
         if not path.exists():
             if not unfinished.exists():
                 path.parent.mkdir(exist_ok=True)
-                with written_whole(unfinished) as begun:
+                with atomic_write(unfinished) as begun:
                     outputs = np.lib.format.open_memmap(
                         begun,
                         "w+",
