@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import re
 import socket
 from unittest import mock
 
 import keras
 import numpy as np
+import pytest
 from keras.src.backend.common import dtypes
 
 
@@ -34,6 +36,14 @@ def compiled(layer):
 
         return call
     return lambda x: layer(x, training=True)
+
+
+def refused(call, message, error=ValueError):
+    """The message of the error that the call must raise."""
+    with pytest.raises(error, match=re.compile(message, re.DOTALL)) as info:
+        call()
+    assert re.search("Received: .", str(info.value))
+    return str(info.value)
 
 
 def steps_of(layer, images, count):

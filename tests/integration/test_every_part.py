@@ -21,8 +21,11 @@ from keras_davidnet import (
     CoupledSGD,
     DavidNet,
     Dirac,
+    ExponentialAverage,
     GhostBatchNormalization,
     GhostBlock,
+    ImageClassifier,
+    Lookahead,
     Muon,
     NavierStoked,
     PiecewiseLinear,
@@ -292,6 +295,8 @@ CONFIGURED = {
     "PyTorchSGD": lambda: PyTorchSGD(0.1, momentum=0.9, nesterov=True),
     "CoupledSGD": lambda: CoupledSGD(0.1, momentum=0.9, nesterov=True),
     "Muon": lambda: Muon(0.1),
+    "Lookahead": lambda: Lookahead("sgd", ramp_steps=4),
+    "ExponentialAverage": lambda: ExponentialAverage("sgd"),
     "DavidNet": lambda: DavidNet(width=1, input_shape=(8, 16, 3)),
     "Airbench": lambda: Airbench(
         widths=(2, 3, 4), input_shape=(16, 16, 3), views=None
@@ -303,6 +308,16 @@ CONFIGURED = {
         width=1, input_shape=(8, 16, 3)
     ),
 }
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_every_argument_is_in_the_config(name):
+    part = CONFIGURED[name]()
+    classes = [type(part)]
+    if isinstance(part, ImageClassifier):
+        classes.append(ImageClassifier)
+    names = {n for c in classes for n in inspect.signature(c).parameters}
+    assert names - {"kwargs"} <= part.get_config().keys()
 
 
 def in_numpy(value):

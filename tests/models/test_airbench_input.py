@@ -1,10 +1,9 @@
 """What a user of airbench may get wrong, and the answer before any step."""
 
-import re
-
 import keras
 import numpy as np
 import pytest
+from helpers import refused
 
 from keras_davidnet import Airbench, Muon, optimizers
 
@@ -28,13 +27,6 @@ def net(**arguments):
         }
         | arguments
     )
-
-
-def refused(call, message, error=ValueError):
-    with pytest.raises(error, match=re.compile(message, re.DOTALL)) as info:
-        call()
-    last = str(info.value).rsplit("Received: ", 1)
-    assert len(last) == 2 and last[1]
 
 
 def assert_untrained(model, before):
@@ -138,11 +130,7 @@ def test_muon_needs_kernels(images):
         ({"widths": (2, 3, 0)}, ValueError, r"widths.*0"),
         ({"widths": 8}, (TypeError, ValueError), "widths.*8"),
         ({"input_shape": (8, 9, 3)}, ValueError, r"input_shape=\(8, 9, 3\)"),
-        ({"input_shape": (9, 9)}, ValueError, r"input_shape=\(9, 9\)"),
-        ({"num_classes": 1}, ValueError, "num_classes=1"),
         ({"momentum": 2.0}, ValueError, "momentum=2.0"),
-        ({"augmentation": "zoom"}, ValueError, "augmentation='zoom'"),
-        ({"label_smoothing": 1.0}, ValueError, "label_smoothing=1.0"),
     ],
 )
 def test_bad_arguments(arguments, error, message):

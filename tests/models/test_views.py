@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_davidnet import Airbench, DavidNet
+from keras_davidnet import DavidNet
 
 torch = pytest.importorskip("torch", reason="PyTorch is what we compare with")
 import test_airbench  # noqa: E402
@@ -100,26 +100,3 @@ def test_mirror_takes_images_of_any_size(rng):
             rtol=0,
             atol=1e-5 * np.abs(expected).max(),
         )
-
-
-@pytest.mark.parametrize("net", [Airbench, DavidNet])
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ({"views": "six"}, "views='six'"),
-        ({"views": 2}, "views=2"),
-        ({"views": True}, "views=True"),
-        (
-            {"views": "mirror_translate", "input_shape": (None, None, 3)},
-            r"input_shape=\(None, None, 3\)",
-        ),
-        (
-            {"views": "mirror_translate", "input_shape": (32, None, 3)},
-            r"input_shape=\(32, None, 3\)",
-        ),
-        ({"views": "mirror", "include_top": False}, "include_top=False"),
-    ],
-)
-def test_bad_views(net, arguments, message):
-    with pytest.raises(ValueError, match=f"Received: .*{message}"):
-        net(**arguments)

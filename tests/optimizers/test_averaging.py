@@ -257,14 +257,20 @@ def test_a_part_of_an_epoch():
     assert int(model.optimizer.iterations) == 11
 
 
-@pytest.mark.parametrize("cls", [Lookahead, ExponentialAverage])
-def test_config_round_trip(cls):
-    optimizer = cls(grouped())
+@pytest.mark.parametrize(
+    "cls, arguments",
+    [
+        (Lookahead, {"sync_period": 7, "momentum": 0.5, "ramp_steps": 9}),
+        (ExponentialAverage, {"period": 7, "momentum": 0.5}),
+    ],
+)
+def test_config_round_trip(cls, arguments):
+    optimizer = cls(grouped(), **arguments)
     restored = keras.optimizers.deserialize(
         keras.optimizers.serialize(optimizer)
     )
     assert type(restored) is cls
-    assert restored.get_config() == optimizer.get_config()
+    assert restored.get_config() == {**optimizer.get_config(), **arguments}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """An optimizer for each group of weights."""
 
-import json
 import re
 
 import keras
@@ -59,14 +58,6 @@ def test_each_group_takes_its_own_step(rng):
     for v, w in zip(net.trainable_variables, expected, strict=True):
         np.testing.assert_allclose(v.numpy(), w, rtol=1e-4, atol=1e-5)
     assert int(optimizer.iterations.numpy()) == 2
-
-
-def test_config_round_trip():
-    optimizer = grouped()
-    config = keras.optimizers.serialize(optimizer)
-    restored = keras.optimizers.deserialize(json.loads(json.dumps(config)))
-    assert type(restored) is GroupedOptimizer
-    assert restored.get_config() == optimizer.get_config()
 
 
 def test_saved_and_loaded_it_goes_on(rng, tmp_path):
