@@ -94,20 +94,21 @@ def check_image_shape(
     return height, width, channels
 
 
-def check_size(name: str, size, ge: int = 1) -> int | tuple[int, ...]:
+def check_size(name: str, size: Any, ge: int = 1) -> int | tuple[int, int]:
     """Raises a ValueError unless it is an integer or (height, width)."""
     size = to_python(size)
+    if is_number(size, Integral) and size >= ge:
+        return size
     if isinstance(size, tuple | list) and len(size) == 2:
-        return tuple(check_count(name, length, ge) for length in size)
-    if not is_number(size, Integral) or size < ge:
-        raise ValueError(
-            f"`{name}` must be (height, width), or one number for both, of at "
-            f"least {ge}. Received: {name}={size!r}"
-        )
-    return size
+        height, width = (check_count(name, length, ge) for length in size)
+        return height, width
+    raise ValueError(
+        f"`{name}` must be (height, width), or one number for both, of at "
+        f"least {ge}. Received: {name}={size!r}"
+    )
 
 
-def as_pair(size: int | tuple[int, ...]) -> tuple[int, ...]:
+def as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
     """The (height, width) of a size that may be one number for both."""
     return (size, size) if isinstance(size, int) else size
 

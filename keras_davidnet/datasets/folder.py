@@ -83,7 +83,7 @@ def load_folder(
             "`load_folder` reads images by Pillow, which is not installed: "
             "pip install pillow"
         )
-    image_size = as_pair(check_size("image_size", image_size))
+    size = as_pair(check_size("image_size", image_size))
     if color_mode not in (None, *_CHANNELS):
         raise ValueError(
             f"`color_mode` must be None or one of {list(_CHANNELS)}. "
@@ -114,14 +114,14 @@ def load_folder(
 
     modes = [attempt(_color_mode, file) for file in files]
     color_mode = color_mode or _common_mode(modes, files)
-    shape = (*image_size, _CHANNELS[color_mode])
+    shape = (*size, _CHANNELS[color_mode])
     _check_memory(len(files), shape)
 
     def read(file):
         image = keras.utils.load_img(
             file,
             color_mode,
-            image_size,
+            size,
             interpolation="bilinear",
             keep_aspect_ratio=crop_to_aspect_ratio,
         )
