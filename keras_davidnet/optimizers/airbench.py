@@ -113,7 +113,7 @@ def airbench_sgd_optimizer(
     bias_scale: float = 64.0,
     warmup: float = 0.23,
     final: float = 0.07,
-    whitening_epochs: int = 3,
+    whitening_epochs: float = 3,
     filters_optimizer: keras.optimizers.Optimizer | None = None,
 ) -> Lookahead:
     """The optimizer of airbench94, 95 and 96: SGD inside `Lookahead`.
@@ -136,7 +136,8 @@ def airbench_sgd_optimizer(
             whose decay is then as much smaller.
         warmup: Fraction of the steps until the peak.
         final: Last rate, as a fraction of the peak.
-        whitening_epochs: Number of epochs that train the whitening's bias.
+        whitening_epochs: Number of epochs that train the whitening's bias,
+            rounded up to whole steps.
         filters_optimizer: Takes the place of SGD for the 3x3 kernels.  Its rate
             is that at the peak, unless it has a schedule of its own.
 
@@ -149,7 +150,8 @@ def airbench_sgd_optimizer(
     check_number("bias_scale", bias_scale, gt=0)
     steps = total_steps(epochs, steps_per_epoch)
     warm = int(check_number("warmup", warmup, ge=0, lt=1) * steps)
-    whitening_epochs = check_count("whitening_epochs", whitening_epochs)
+    check_number("whitening_epochs", whitening_epochs, gt=0)
+    whitening_steps = total_steps(whitening_epochs, steps_per_epoch)
     shape = dict(sorted({0: 0.2, steps: final, warm: 1.0}.items()))
     peak = learning_rate * batch_size / 1024 / (1 + 1 / (1 - 0.85))
 
@@ -174,9 +176,7 @@ def airbench_sgd_optimizer(
         )
 
     groups = {
-        "(.*/)?whiten/bias": sgd(
-            1.0, "whitening", whitening_epochs * steps_per_epoch
-        ),
+        "(.*/)?whiten/bias": sgd(1.0, "whitening", whitening_steps),
         r"(.*/)?group\d/bn\d/beta": sgd(bias_scale, "biases"),
     }
     if filters_optimizer is not None:

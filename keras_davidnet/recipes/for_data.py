@@ -15,6 +15,7 @@ from keras_davidnet._array_checks import (
 )
 from keras_davidnet._checks import as_pair
 from keras_davidnet.models import Airbench, NavierStoked
+from keras_davidnet.recipes.arguments import value_of
 
 if TYPE_CHECKING:
     from keras_davidnet.recipes.recipe import Recipe
@@ -50,6 +51,9 @@ def changes_for_data(recipe: "Recipe", x, y) -> dict:
         "num_images": len(x),
         "image_sizes": _image_sizes(recipe, *x.shape[1:3]),
     }
+    whitening = value_of(recipe, "whitening_epochs")
+    if whitening is not None:
+        changes["whitening_epochs"] = whitening * (epochs / recipe.epochs)
     for net, epsilon in _EPSILONS.items():
         if issubclass(recipe.net, net):
             changes["epsilon"] = epsilon

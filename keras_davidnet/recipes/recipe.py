@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -22,6 +21,7 @@ from keras_davidnet.callbacks import ProgressiveResizing
 from keras_davidnet.datasets import Batches, make_dataset
 from keras_davidnet.layers.composite import clone_layer
 from keras_davidnet.models import ImageClassifier
+from keras_davidnet.recipes.arguments import defaults, net_defaults, value_of
 from keras_davidnet.recipes.fit_many import fit_many
 from keras_davidnet.recipes.for_data import changes_for_data
 from keras_davidnet.recipes.runs import Runs
@@ -371,8 +371,9 @@ class Recipe:
 
         Changes what depends on the data: the number of classes; the size, mean
         and standard deviation of the images; and batch size and epochs, for
-        about as many steps as the recipe makes on its own data.  Learning rates
-        that depend on the batch size follow it.  `Airbench` and `NavierStoked`
+        about as many steps as the recipe makes on its own data, of which as
+        large a part trains the whitening.  Learning rates that depend on the
+        batch size follow it.  `Airbench` and `NavierStoked`
         also get a larger epsilon in batch normalization, which images with a
         blank background need.
 
@@ -422,10 +423,9 @@ class Recipe:
         ```
         """
         fields = vars(self).keys()
-        net_class = changes.get("net", self.net)
-        net = _defaults(*_constructors(net_class)).keys()
+        net = net_defaults(changes.get("net", self.net)).keys()
         make_optimizer = changes.get("make_optimizer", self.make_optimizer)
-        optimizer = _defaults(make_optimizer).keys() - {"steps_per_epoch"}
+        optimizer = defaults(make_optimizer).keys() - {"steps_per_epoch"}
         # What was measured is about the recipe as it was.
         new: dict[str, Any] = {"measured": ()}
         new |= {k: to_python(changes[k]) for k in fields & {*changes}}
@@ -444,27 +444,3 @@ class Recipe:
                     f"{known}. Received: {name}={value!r}"
                 )
         return dataclasses.replace(self, **new)
-
-
-def value_of(recipe: Recipe, name: str) -> Any:
-    """The recipe's value of an argument; None if it has none."""
-    return {
-        **_defaults(recipe.make_optimizer, *_constructors(recipe.net)),
-        **recipe.net_arguments,
-        **recipe.optimizer_arguments,
-        **vars(recipe),
-    }.get(name)
-
-
-def _constructors(net: type[ImageClassifier]) -> list[Callable]:
-    return [base.__init__ for base in reversed(net.__mro__)]
-
-
-def _defaults(*functions: Callable) -> dict[str, Any]:
-    """The arguments of functions and their defaults; the last one's hold."""
-    return {
-        name: parameter.default
-        for function in functions
-        for name, parameter in inspect.signature(function).parameters.items()
-        if name not in ("self", "args", "kwargs")
-    }

@@ -13,7 +13,7 @@ from keras_davidnet import recipes
 from keras_davidnet._split import split
 from keras_davidnet.callbacks import DecoupledWeightDecay, Resume
 from keras_davidnet.models import ImageClassifier
-from keras_davidnet.recipes.recipe import value_of
+from keras_davidnet.recipes.arguments import value_of
 from keras_davidnet.tuning.search_space import Argument
 
 # The number of steps is known when a trial is fitted; for fewer, an optimizer

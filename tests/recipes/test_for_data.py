@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_davidnet import recipes
+from keras_davidnet.optimizers.leaves import leaf_optimizers, schedule_of
 
 
 def data(n, classes=5, shape=(12, 12, 3)):
@@ -52,6 +53,23 @@ def test_smaller_sets_have_as_many_steps(name, n):
     assert 32 <= fitted.batch_size <= n / 2
     # The groups of ghost batch normalization.
     assert fitted.batch_size % 16 == 0
+
+
+@pytest.mark.parametrize("n", [64, 400, 5000])
+@pytest.mark.parametrize("name", ["airbench94_muon", "cpu94", "airbench94"])
+def test_the_whitening_is_trained_for_the_same_part(name, n):
+    def steps(recipe, images):
+        optimizer = recipe.optimizer(images // recipe.batch_size)
+        rates = {
+            leaf.name: schedule_of(leaf).knots[-1]
+            for leaf in leaf_optimizers(optimizer)
+        }
+        return rates["whitening"], max(rates.values())
+
+    part, whole = steps(recipes.get(name), 50_000)
+    fitted_part, fitted_whole = steps(recipes.get(name).for_data(*large(n)), n)
+    # To within the steps that each is rounded to.
+    assert abs(fitted_part - fitted_whole * part / whole) <= 2
 
 
 def test_larger_sets_have_as_many_epochs():
