@@ -8,8 +8,12 @@ from typing import Any
 
 import keras
 
-# Keras numbers the names that it makes up, from 0 in every program.
+# Keras numbers the names that it makes up for layers, and weights have them in
+# their paths.  How many it has made differs from program to program.
 _NUMBER = re.compile(r"_\d+(?=[/_]|$)")
+_HOLDS_NAMES = re.compile(
+    r"(.*\.)?(name|variables|keras_history|input_layers|output_layers)(\.\d+)*"
+)
 
 
 def class_and_config(part: Any) -> dict:
@@ -34,7 +38,7 @@ def flatten(
         skip: Whether to leave out an item, by its key and value.
         name: That of `value`.
     """
-    if isinstance(value, str):
+    if isinstance(value, str) and _HOLDS_NAMES.fullmatch(name):
         value = _NUMBER.sub("", value)
     # The program's name in workers that it starts; in itself Keras has None.
     if value == "__mp_main__":

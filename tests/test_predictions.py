@@ -46,6 +46,14 @@ def test_the_names_are_saved(tmp_path):
     assert small(class_names=None).class_names is None
 
 
+def test_names_given_later_are_checked():
+    model = small(class_names=None)
+    with pytest.raises(ValueError, match=r"3 strings.*\['cat', 'dog'\]"):
+        model.class_names = NAMES[:2]
+    model.class_names = NAMES
+    assert model.get_config()["class_names"] == tuple(NAMES)
+
+
 def test_a_recipe_takes_them():
     recipe = recipes.get("davidnet").replace(num_classes=3, class_names=NAMES)
     assert list(recipe.replace(width=1).model().class_names) == NAMES

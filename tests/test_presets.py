@@ -56,6 +56,15 @@ def test_info(name):
     assert abs(run[views] - measured.accuracy) < 3 * (measured.std or 1e-4)
 
 
+def test_a_folder_does_not_hide_a_preset(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    name = "airbench94_muon_cifar10"
+    net = DavidNet(2, width=1, input_shape=(8, 8, 3))
+    net.save_to_preset(name)
+    assert type(presets.load(name)) is Airbench
+    assert type(presets.load(f"./{name}")) is DavidNet
+
+
 def test_a_damaged_file(monkeypatch, tmp_path):
     name = "airbench94_muon_cifar10"
     for suffix in (".json", ".keras"):

@@ -178,6 +178,8 @@ class LearningRateFinder(FitHooks):
         model, warned, values, rates = self._before
         self._before = None
         model.warned_of_rates = warned
+        # Nor has it seen an epoch of the data.
+        model.last_single_epoch = None
         for optimizer, schedule in rates:
             if schedule is not None:
                 optimizer.learning_rate = schedule

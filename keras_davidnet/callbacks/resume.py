@@ -37,9 +37,10 @@ class Resume(FitHooks):
     if `fit` has a different number of `epochs`. `Resume` comes after a callback
     that restores the best weights.
 
-    A file of another run raises an error. `Resume` compares model and
-    optimizer, except seeds and constant learning rates, and images, labels,
-    subset and data order. It cannot compare data that are neither arrays nor
+    A file of another run raises an error. `Resume` compares the model and the
+    optimizer, except their seeds and constant learning rates; images, labels,
+    subset and the order of the data; and the seed that `make_dataset` or
+    `Recipe.fit` was given. It cannot compare data that are neither arrays nor
     `Batches`, nor those of a stock Keras model without `dataset`.
 
     Args:
@@ -172,6 +173,10 @@ class Resume(FitHooks):
         run = dict(flatten(run, _may_change))
         saved = self._state.setdefault("run", run)
         found = differences(saved, run)
+        # A seed that was drawn is taken from the file.
+        if plan is not None and not plan.drawn:
+            seed = self._state.get("seed", plan.seed)
+            found += differences({"seed": seed}, {"seed": plan.seed})
         if found:
             raise ValueError(
                 "`path` must hold the state of this model and this run, and "

@@ -209,7 +209,8 @@ class Batches(keras.utils.PyDataset):
     def tf_dataset(self) -> "tf.data.Dataset":
         """The same batches as a `tf.data.Dataset`, drawn ahead of the step.
 
-        Each batch is of the epoch that `plan.epoch` is when it is drawn.
+        Each batch is of the epoch that `plan.epoch` is when it is drawn: in
+        `fit`, the callback `SyncEpoch(batches)` sets it.
         """
         import tensorflow as tf
 

@@ -80,6 +80,7 @@ class EpochPlan:
                 "There must be images for one batch, or an epoch would have no "
                 f"step. Received: {shown} images, batch_size={batch_size}"
             )
+        self.drawn = seed is None
         if seed is None:
             seed = np.random.randint(2**31)
         self.seed = check_count("seed", seed, 0)

@@ -161,8 +161,6 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     ):
         super().__init__(**kwargs)
         self.num_classes = check_count("num_classes", num_classes, ge=2)
-        if class_names is not None:
-            class_names = check_class_names(class_names, self.num_classes)
         self.class_names = class_names
         self.image_shape = check_image_shape(
             "input_shape", input_shape, self.min_size
@@ -299,6 +297,17 @@ class ImageClassifier(CompositeLayer, keras.Model, metaclass=_BuiltOnInit):
     def input_shape(self) -> tuple[int | None, ...]:
         """`(None, height, width, channels)`."""
         return (None, *self.image_shape)
+
+    @property
+    def class_names(self) -> Sequence[str] | None:
+        """They may be set later."""
+        return self._class_names
+
+    @class_names.setter
+    def class_names(self, names):
+        if names is not None:
+            names = check_class_names(names, self.num_classes)
+        self._class_names = names
 
     # What may be set later is read when a step is traced.
 

@@ -59,7 +59,9 @@ def load(preset: str | os.PathLike) -> keras.Model:
     classes = model.predict(x_test).argmax(1)
     ```
     """
-    if os.path.isdir(preset) or str(preset).startswith("hf://"):
+    if str(preset) not in list() and (
+        os.path.isdir(preset) or str(preset).startswith("hf://")
+    ):
         return keras.saving.load_model(preset, compile=False)
     trained = info(str(preset))
     file = _FOLDER / f"{preset}.keras"

@@ -52,12 +52,9 @@ def stock_net():
 
 
 def davidnet():
-    # On torch Keras's dropout draws from the generator of PyTorch, which is no
-    # part of the model.
     model = DavidNet(
         3,
         width=1,
-        dropout=0 if BACKEND == "torch" else 0.05,
         augmentation="crop_flip_cutout",
     )
     model.compile()

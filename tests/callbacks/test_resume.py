@@ -55,10 +55,6 @@ def changed(path):
     return lambda: path.exists() and path.stat().st_mtime_ns != before
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() == "torch",
-    reason="Keras's unseeded dropout draws from a generator of torch's there",
-)
 @pytest.mark.slow
 def test_killed_training_ends_as_if_it_had_not_been(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -393,6 +389,43 @@ def test_a_drawn_seed_goes_on(tmp_path, given):
             verbose=0,
         )
     assert datasets[1].plan.seed == drawn
+
+
+def test_a_given_seed_is_compared(tmp_path):
+    # A loop over seeds with one file would train the first only.
+    def train(seed):
+        dataset = make_dataset(IMAGES, LABELS, 4, training=True, seed=seed)
+        compiled().fit(dataset, callbacks=[Resume(tmp_path / "state.npz")])
+
+    train(0)
+    train(0)
+    with pytest.raises(ValueError, match="seed: 0, not 1"):
+        train(1)
+
+
+def test_a_number_in_the_name_of_a_function_is_compared(tmp_path):
+    @keras.saving.register_keras_serializable("test_resume")
+    def activation_1(x):
+        return keras.ops.relu(x)
+
+    @keras.saving.register_keras_serializable("test_resume")
+    def activation_2(x):
+        return keras.ops.tanh(x)
+
+    def train(activation):
+        model = keras.Sequential(
+            [keras.Input((2,)), keras.layers.Dense(1, activation)]
+        )
+        model.compile("sgd", "mse")
+        resume = Resume(tmp_path / "state.npz")
+        x, y = np.ones((4, 2)), np.ones(4)
+        model.fit(x, y, shuffle=False, callbacks=[resume], verbose=0)
+
+    train(activation_1)
+    # Keras has counted up the name of the layer.
+    train(activation_1)
+    with pytest.raises(ValueError, match="activation_1', not .*activation_2'"):
+        train(activation_2)
 
 
 def test_the_plan_that_fit_shows_is_compared(tmp_path):

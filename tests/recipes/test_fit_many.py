@@ -340,6 +340,18 @@ def test_folder_of_other_runs(recipe, folder, change, message):
 
 
 @pytest.mark.slow
+def test_seeds_that_layers_draw_are_not_compared(recipe, tmp_path):
+    def fit(seed):
+        # A layer of Keras draws one when a program makes it.
+        crop = keras.layers.RandomCrop(9, 9, seed=seed)
+        short = recipe.replace(epochs=1, augmentation=crop)
+        runs = short.fit_many(X, Y, seeds=[0], folder=tmp_path, verbose=0)
+        return runs.predict(X[:2])
+
+    np.testing.assert_array_equal(fit(1), fit(2))
+
+
+@pytest.mark.slow
 def test_other_subsets(recipe, folder):
     with pytest.raises(ValueError, match="seed 5 on another subset"):
         recipe.fit_many(X, Y, folder=folder, seeds=SEEDS, subsets=0.6)
