@@ -373,9 +373,9 @@ class Recipe:
         and standard deviation of the images; and batch size and epochs, for
         about as many steps as the recipe makes on its own data, of which as
         large a part trains the whitening.  Learning rates that depend on the
-        batch size follow it.  `Airbench` and `NavierStoked`
-        also get a larger epsilon in batch normalization, which images with a
-        blank background need.
+        batch size follow it.  `Airbench` and `NavierStoked` also get a larger
+        epsilon in batch normalization, which images with a blank background
+        need.
 
         Recipes mirror images at random.  If a mirror image of yours is of
         another class or of none, as with digits and letters, switch that off as
