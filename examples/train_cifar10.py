@@ -65,7 +65,6 @@ def parse_arguments():
     if args.resume is None:
         args.output.mkdir(parents=True, exist_ok=True)
         (args.output / "flags.json").write_text(json.dumps(sys.argv[1:]))
-        (args.output / "state.npz").unlink(missing_ok=True)
         return args
     try:
         flags = json.loads((args.resume / "flags.json").read_text())

@@ -39,11 +39,15 @@ def parse_arguments():
     parser.add_argument("--predict", help="an image to classify at the end")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=pathlib.Path, default="runs/folder")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.predict and not os.path.isfile(args.predict):
+        parser.error(f"--predict must be a file: {args.predict}")
+    return args
 
 
 def main():
     args = parse_arguments()
+    args.output.mkdir(parents=True, exist_ok=True)
     x, y, class_names = datasets.load_folder(
         args.folder,
         args.image_size,
@@ -73,15 +77,15 @@ def main():
     print(f"\nAccuracy on {len(x_test)} images held out: {right.mean():.1%}")
     for label, name in enumerate(class_names):
         of_class = right[y_test == label]
-        print(f"  {of_class.mean():7.1%} of {len(of_class):4} {name}")
+        if len(of_class):
+            print(f"  {of_class.mean():7.1%} of {len(of_class):4} {name}")
 
-    args.output.mkdir(parents=True, exist_ok=True)
     model.save(args.output / "model.keras")
     save_confusion(logits, y_test, class_names, args.output / "confusion.png")
     save_mistakes(
         x_test, y_test, logits, class_names, args.output / "mistakes.png"
     )
-    print("Wrote", *sorted(str(path) for path in args.output.iterdir()))
+    print("Wrote model.keras, confusion.png and mistakes.png to", args.output)
 
     if args.predict:
         model = keras.saving.load_model(args.output / "model.keras")

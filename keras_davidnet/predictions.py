@@ -18,15 +18,16 @@ def decode_predictions(
     logits and classes of any net, and without their WordNet IDs.
 
     Args:
-        logits: What the net predicts, `(n, num_classes)`.  For a net that ends
-            with a softmax, pass the logarithm of its predictions.
+        logits: What the net predicts, `(n, num_classes)`: logits, or
+            probabilities that add up to 1.
         class_names: Names of the classes in the order of the labels, such as
             `model.class_names`.
         top: Number of classes per image; if there are fewer, all of them.
 
     Returns:
         For each image a list of pairs `(class_name, score)`, the highest score
-        first.  The scores are the softmax of the logits.
+        first.  The scores are probabilities, those given or the softmax of the
+        logits.
 
     Raises:
         ValueError: If `logits` is not a batch of logits, or the number of names
@@ -48,9 +49,10 @@ def decode_predictions(
         )
     class_names = check_class_names(class_names, logits.shape[1])
     check_count("top", top)
-    scores = keras.ops.convert_to_numpy(
-        keras.ops.softmax(logits.astype("float32"))
-    )
+    scores = logits.astype("float32")
+    are_probabilities = np.allclose(scores.sum(1), 1, atol=1e-3)
+    if (scores < 0).any() or not are_probabilities:
+        scores = keras.ops.convert_to_numpy(keras.ops.softmax(scores))
     return [
         [(class_names[i], float(row[i])) for i in np.argsort(-row)[:top]]
         for row in scores

@@ -46,6 +46,14 @@ def test_the_names_are_saved(tmp_path):
     assert small(class_names=None).class_names is None
 
 
+def test_probabilities_are_taken_as_they_are(rng):
+    probabilities = rng.dirichlet(np.ones(3), 4).astype("float32")
+    for row, expected in zip(
+        decode_predictions(probabilities, NAMES, 1), probabilities, strict=True
+    ):
+        assert row == [(NAMES[expected.argmax()], expected.max())]
+
+
 def test_names_given_later_are_checked():
     model = small(class_names=None)
     with pytest.raises(ValueError, match=r"3 strings.*\['cat', 'dog'\]"):

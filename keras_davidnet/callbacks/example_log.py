@@ -1,6 +1,5 @@
 """Loss, correctness and margin of each training image in each epoch."""
 
-import math
 from typing import Any
 
 import keras
@@ -161,8 +160,8 @@ class ExampleLog(FitHooks):
         if not self._begun:
             # Not when training begins: `Resume` may load a state then.
             self._begun = True
-            epochs = math.ceil(self.params["epochs"])
-            log = np.full((2, epochs, self._plan.n), np.nan, "float32")
+            shape = 2, self.params["epochs"], self._plan.n
+            log = np.full(shape, np.nan, "float32")
             kept = self._log[:, :epoch]
             if kept.size:
                 log[:, : kept.shape[1]] = kept

@@ -93,7 +93,7 @@ class LearningRateFinder(FitHooks):
         # The last `fit` may have been a stock model's and raised.
         self.restore()
         model, at_once = self.model, self.model.steps_per_execution
-        per_epoch, epochs = self.params["steps"], self.params["epochs"]
+        per_epoch, epochs = self.params["steps"], self.epochs
         steps = (per_epoch or 0) * epochs
         if steps < 20 or at_once != 1:
             raise ValueError(

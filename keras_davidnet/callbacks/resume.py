@@ -82,7 +82,7 @@ class Resume(FitHooks):
         ]
 
     def on_train_begin(self, logs=None):
-        steps, epochs = self.params["steps"], self.params["epochs"]
+        steps, epochs = self.params["steps"], self.epochs
         if self.dataset is not None:
             if steps != len(self.dataset):
                 raise ValueError(
@@ -125,7 +125,7 @@ class Resume(FitHooks):
         for name, value in logs.items():
             self._state["history"].setdefault(name, []).append(value)
         # A part of an epoch, which `fit` may end with, is repeated.
-        self._is_whole = epoch + 1 <= self.params["epochs"]
+        self._is_whole = epoch + 1 <= self.epochs
         if self._is_whole:
             self._state["epochs"] = epoch + 1
             self._state["seed"] = self._plan and self._plan.seed
@@ -134,7 +134,7 @@ class Resume(FitHooks):
     def on_train_end(self, logs=None):
         # Callbacks before this one may have restored their best weights.
         if self._is_whole and self.model.stop_training:
-            self._state["stopped_of"] = self.params["epochs"]
+            self._state["stopped_of"] = self.epochs
             self._save()
         self.model._initial_epoch = None
         self.model.history.history = self._state["history"]

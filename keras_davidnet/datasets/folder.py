@@ -14,7 +14,7 @@ from keras_davidnet._checks import as_pair, check_size
 # Keras's, and others that Pillow reads.
 _SUFFIXES = (
     *(".bmp", ".gif", ".jpeg", ".jpg", ".png"),
-    *(".pgm", ".ppm", ".tif", ".tiff", ".webp"),
+    *(".avif", ".jfif", ".jpe", ".pgm", ".ppm", ".tif", ".tiff", ".webp"),
 )
 _CHANNELS = {"grayscale": 1, "rgb": 3}
 
@@ -96,6 +96,7 @@ def load_folder(
         in_class = _image_files(path / name)
         files += in_class
         labels += [label] * len(in_class)
+    _check_classes(path, names, labels, class_names)
     if verbose:
         print(f"Found {len(files)} files belonging to {len(names)} classes.")
     broken = {}
@@ -147,13 +148,7 @@ def load_folder(
             stacklevel=2,
         )
     labels = np.array(labels, "int32")[kept]
-    empty = [name for i, name in enumerate(names) if i not in labels]
-    if not kept or empty and class_names is None:
-        raise ValueError(
-            "Every class must have images, in files that end in "
-            f"{', '.join(_SUFFIXES)}. Received: path={str(path)!r}, without "
-            f"images in {empty}"
-        )
+    _check_classes(path, names, labels, class_names)
     return images[: len(kept)], labels, names
 
 
@@ -181,6 +176,17 @@ def _class_folders(path, class_names):
             f"Received: class_names={list(class_names)}, folders {folders}"
         )
     return list(class_names)
+
+
+def _check_classes(path, names, labels, class_names):
+    empty = [names[i] for i in range(len(names)) if i not in set(labels)]
+    # A folder of test images may lack some of the classes that are given.
+    if len(empty) == len(names) or empty and class_names is None:
+        raise ValueError(
+            "Every class must have images, in files that end in "
+            f"{', '.join(_SUFFIXES)}. Received: path={str(path)!r}, without "
+            f"images in {empty}"
+        )
 
 
 def _image_files(folder):

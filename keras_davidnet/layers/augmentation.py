@@ -174,7 +174,8 @@ class RandomCutout(_RandomImageLayer):
     does.
 
     Args:
-        size: Side of the square, in pixels, below height and width.
+        size: Side of the square, in pixels, at most height and width.  A square
+            as large as the images leaves nothing of them.
         seed: An integer, for the same places in every run.
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`.
 
@@ -189,7 +190,7 @@ class RandomCutout(_RandomImageLayer):
 
     Raises:
         ValueError: If `size` is not a positive integer, or if the images are
-            not larger than it.
+            smaller than it.
     """
 
     def __init__(self, size: int = 8, seed: int | None = None, **kwargs: Any):
@@ -198,10 +199,10 @@ class RandomCutout(_RandomImageLayer):
 
     def augment(self, images):
         height, width = images.shape[1:3]
-        if min(height, width) <= self.size:
+        if min(height, width) < self.size:
             raise ValueError(
-                "Images must be larger than the square that is cut out, at "
-                f"least {self.size + 1} pixels high and wide. "
+                f"Images must be at least {self.size} pixels high and wide, "
+                "the size of the square. "
                 f"Received: images of shape {tuple(images.shape)}"
             )
         rows = self._inside(images, height)

@@ -46,6 +46,12 @@ class FitCallback(keras.callbacks.Callback):
         self.plan = plan
         self._begun = False
 
+    def on_train_begin(self, logs=None):
+        # `keras.config.set_max_epochs` may have less.
+        self.epochs = min(self.epochs, self.params["epochs"])
+        # For `FitHooks`.  Keras's callbacks compare with the whole number.
+        self.params["exact_epochs"] = self.epochs
+
     def on_epoch_begin(self, epoch, logs=None):
         # Not when training begins: `Resume` may load a state then.
         if not self._begun:
@@ -74,7 +80,7 @@ class FitCallback(keras.callbacks.Callback):
 
     def _warn_of_rates(self, epoch, leaves):
         """Warns of a user's rates and average that do not fit the run."""
-        epochs, steps = self.params["epochs"], self.params["steps"]
+        epochs, steps = self.epochs, self.params["steps"]
         # Once: each call of a loop of `fit` would warn.
         if not steps or epoch >= epochs or self.model.warned_of_rates:
             return
@@ -90,7 +96,7 @@ class FitCallback(keras.callbacks.Callback):
 
     def _set_default_rates(self, epoch, leaves):
         """Gives the rates of a default `compile()` the length of the run."""
-        epochs, steps = self.params["epochs"], self.params["steps"]
+        epochs, steps = self.epochs, self.params["steps"]
         if steps is None:
             raise ValueError(
                 "The rate of a default compile() ends with the data, and their "
@@ -111,7 +117,7 @@ class FitCallback(keras.callbacks.Callback):
 
     def _check_loop(self, epoch):
         """Warns of a loop of `fit(epochs=1)`, which repeats one epoch."""
-        if self.plan is None or self.params["epochs"] - epoch > 1:
+        if self.plan is None or self.epochs - epoch > 1:
             return
         run = self.plan, epoch
         if self.model.last_single_epoch == run:
@@ -152,8 +158,7 @@ class PartialEpoch(FitCallback):
     """
 
     def on_train_begin(self, logs=None):
-        # For all callbacks.  `keras.config.set_max_epochs` may have less.
-        self.params["epochs"] = min(self.epochs, self.params["epochs"])
+        super().on_train_begin()
         steps, at_once = self.params["steps"], self.model.steps_per_execution
         if steps is None:
             raise ValueError(
@@ -161,7 +166,7 @@ class PartialEpoch(FitCallback):
                 f"fit() `steps_per_epoch`. Received: epochs={self.epochs}, "
                 "steps_per_epoch=None"
             )
-        self.steps = total_steps(self.params["epochs"], steps)
+        self.steps = total_steps(self.epochs, steps)
         if self.steps % steps % at_once:
             raise ValueError(
                 f"The last epoch has {self.steps % steps} steps, which must be "

@@ -86,7 +86,7 @@ CPU94 = AIRBENCH94_MUON.replace(
 _NET = {
     "logit_scale": 1 / 9,
     "whitening_bias_initializer": "zeros",
-    "head_initializer": PyTorchUniform(),
+    "head_initializer": PyTorchUniform,
     "views": "mirror_translate",
 }
 

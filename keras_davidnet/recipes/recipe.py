@@ -180,6 +180,8 @@ class Recipe:
                 are fewer images than one batch, or if `subset` is not booleans
                 of shape `(n,)` or holds no image of one of the labels.
         """
+        if self.image_sizes:
+            self._check_last_size(np.shape(x)[1:3])
         dataset = make_dataset(
             x,
             y,
@@ -198,7 +200,15 @@ class Recipe:
         """New callbacks that the recipe needs."""
         if not self.image_sizes:
             return []
-        shape = value_of(self, "input_shape")[:2]
+        self._check_last_size(value_of(self, "input_shape")[:2])
+        sizes = {
+            # A third of nine epochs are whole ones.
+            round(begin * self.epochs, 6): size
+            for begin, size in self.image_sizes.items()
+        }
+        return [ProgressiveResizing(sizes)]
+
+    def _check_last_size(self, shape):
         last = self.image_sizes[max(self.image_sizes)]
         if None not in shape and tuple(shape) != as_pair(last):
             raise ValueError(
@@ -206,12 +216,6 @@ class Recipe:
                 "which the net is used: recipe.replace(image_sizes=...). "
                 f"Received: image_sizes={self.image_sizes}, images of {shape}"
             )
-        sizes = {
-            # A third of nine epochs are whole ones.
-            round(begin * self.epochs, 6): size
-            for begin, size in self.image_sizes.items()
-        }
-        return [ProgressiveResizing(sizes)]
 
     def fit(
         self,

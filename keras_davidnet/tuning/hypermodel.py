@@ -102,13 +102,11 @@ class RecipeHyperModel(keras_tuner.HyperModel):
         # from `build`, before the first trial.
         trial = self._trial(hp)
         model = trial.model()
-        model.default_optimizer = functools.partial(
-            trial.make_optimizer,
-            steps_per_epoch=_SOME_STEPS,
-            epochs=trial.epochs,
-            batch_size=trial.batch_size,
-            **trial.optimizer_arguments,
-        )
+
+        def default_optimizer(steps_per_epoch=_SOME_STEPS, **changes):
+            return trial.replace(**changes).optimizer(steps_per_epoch)
+
+        model.default_optimizer = default_optimizer
         model.compile()
         # So it has the state that a checkpoint of KerasTuner brings back.
         model.build_optimizer()

@@ -203,6 +203,18 @@ def averages():
     return average
 
 
+def test_swap_ema_weights_in_a_part_of_an_epoch():
+    def weights(callbacks):
+        model = net(keras.optimizers.SGD(RATE, use_ema=True), steps=1)
+        fit(model, callbacks, epochs=1.5)
+        return model.get_weights()
+
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    # Keras itself gives the net the average when `fit` ends.
+    for one, other in zip(weights([swap]), weights([]), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
 def test_swap_ema_weights():
     model = net(sgd(use_ema=True, ema_momentum=0.5))
     swap = keras.callbacks.SwapEMAWeights()

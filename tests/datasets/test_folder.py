@@ -132,8 +132,10 @@ def test_no_classes_or_images(rng, tmp_path):
     with pytest.raises(ValueError, match=r"two classes.*Received.*\['a'\]"):
         load(tmp_path)
     (tmp_path / "b").mkdir()
+    # Before the others are read.
+    (tmp_path / "a" / "2.png").write_text("not an image")
     with pytest.raises(ValueError, match=r"have images.*Received.*\['b'\]"):
-        load(tmp_path)
+        load(tmp_path, skip_broken=False)
     for file in (tmp_path / "a").iterdir():
         file.unlink()
     for names in (None, ["a", "b"]):

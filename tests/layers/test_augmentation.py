@@ -236,7 +236,7 @@ def test_xla_stays_on(layer):
     "layer, shape, message",
     [
         (RandomPadCrop(4), (2, 4, 9, 3), "larger than the padding of 4"),
-        (RandomCutout(8), (2, 9, 8, 3), "at least 9 pixels"),
+        (RandomCutout(8), (2, 9, 7, 3), "at least 8 pixels"),
         (RandomPadCrop(4), (9, 9, 3), r"\(batch, height, width, channels\)"),
     ],
 )

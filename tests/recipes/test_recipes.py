@@ -1,6 +1,7 @@
 import functools
 import json
 import pathlib
+import pickle
 
 import keras
 import numpy as np
@@ -108,6 +109,22 @@ def test_arguments_of_fit(rng, tmp_path):
         plain, fit(images, labels).get_weights(), strict=True
     ):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_images_of_another_size_than_the_last(rng):
+    x, y = rng.integers(0, 256, (32, 16, 16, 3), "uint8"), np.arange(32) % 2
+    recipe = recipes.get("cpu94").replace(
+        widths=(1, 1, 1), num_classes=2, batch_size=16
+    )
+    for shape in ((32, 32, 3), (None, None, 3)):
+        with pytest.raises(ValueError, match=r"image_sizes.*\(16, 16\)"):
+            recipe.replace(input_shape=shape).fit(x, y)
+
+
+def test_pickled_recipes_are_equal():
+    for name in recipes.names():
+        recipe = recipes.get(name)
+        assert pickle.loads(pickle.dumps(recipe)) == recipe
 
 
 def test_bad_image_sizes():

@@ -42,6 +42,16 @@ def values_of(hypermodel):
     return hp, model
 
 
+def test_a_recipe_with_an_optimizer_of_its_own():
+    class Adamed(recipes.Recipe):
+        def optimizer(self, steps_per_epoch):
+            return keras.optimizers.Adam(1 / steps_per_epoch)
+
+    recipe = Adamed(**vars(recipes.get("davidnet")))
+    _, model = values_of(RecipeHyperModel(recipe, width=1))
+    assert type(model.optimizer) is keras.optimizers.Adam
+
+
 # The three forms.
 
 
