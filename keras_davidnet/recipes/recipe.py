@@ -180,8 +180,6 @@ class Recipe:
                 are fewer images than one batch, or if `subset` is not booleans
                 of shape `(n,)` or holds no image of one of the labels.
         """
-        if self.image_sizes:
-            self._check_last_size(np.shape(x)[1:3])
         dataset = make_dataset(
             x,
             y,
@@ -192,6 +190,7 @@ class Recipe:
             subset=subset,
             sample_weight=sample_weight,
         )
+        self._check_last_size(dataset.images.shape[1:3])
         if subset is not None:
             check_classes(dataset.labels, np.asarray(subset))
         return dataset
@@ -209,8 +208,10 @@ class Recipe:
         return [ProgressiveResizing(sizes)]
 
     def _check_last_size(self, shape):
+        if not self.image_sizes or None in shape:
+            return
         last = self.image_sizes[max(self.image_sizes)]
-        if None not in shape and tuple(shape) != as_pair(last):
+        if tuple(shape) != as_pair(last):
             raise ValueError(
                 "The last of `image_sizes` must be the size of the images, at "
                 "which the net is used: recipe.replace(image_sizes=...). "
