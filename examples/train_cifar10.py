@@ -64,7 +64,9 @@ def parse_arguments():
     args = parser.parse_args()
     if args.resume is None:
         args.output.mkdir(parents=True, exist_ok=True)
-        (args.output / "flags.json").write_text(json.dumps(sys.argv[1:]))
+        # Of a run that was interrupted they stay, for `--resume`.
+        if not (args.output / "state.npz").exists():
+            (args.output / "flags.json").write_text(json.dumps(sys.argv[1:]))
         return args
     try:
         flags = json.loads((args.resume / "flags.json").read_text())
