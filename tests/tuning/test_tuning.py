@@ -49,7 +49,7 @@ def test_a_recipe_with_an_optimizer_of_its_own():
 
     recipe = Adamed(**vars(recipes.get("davidnet")))
     _, model = values_of(RecipeHyperModel(recipe, width=1))
-    assert type(model.optimizer) is keras.optimizers.Adam
+    assert isinstance(model.optimizer, keras.optimizers.Adam)
 
 
 # The three forms.
