@@ -31,7 +31,9 @@ def class_and_config(part: Any) -> dict:
 def flatten(
     value: Any, skip: Callable[[Any, Any], bool] | None = None, name: str = ""
 ) -> Iterator[tuple[str, Any]]:
-    """Yields the dotted name and the value of each leaf.
+    """Yields the dotted name and the value of each leaf, except seeds.
+
+    Some layers draw their seed when a program makes them.
 
     Args:
         value: Nested dicts and lists.
@@ -48,7 +50,7 @@ def flatten(
         return
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items:
-        if skip is None or not skip(key, item):
+        if key != "seed" and (skip is None or not skip(key, item)):
             yield from flatten(
                 item, skip, f"{name}.{key}" if name else str(key)
             )

@@ -187,9 +187,6 @@ class Resume(FitHooks):
 
 def _may_change(key, item):
     """Whether a run may go on with another value."""
-    # Some layers draw a seed.
-    if key == "seed":
-        return True
     # Callbacks set constant rates, and `fit` default ones.
     return key == "learning_rate" and (
         not isinstance(item, dict) or item["class_name"] == "DefaultSchedule"

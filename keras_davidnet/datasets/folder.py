@@ -179,7 +179,8 @@ def _class_folders(path, class_names):
 
 
 def _check_classes(path, names, labels, class_names):
-    empty = [names[i] for i in range(len(names)) if i not in set(labels)]
+    found = set(labels)
+    empty = [name for label, name in enumerate(names) if label not in found]
     # A folder of test images may lack some of the classes that are given.
     if len(empty) == len(names) or empty and class_names is None:
         raise ValueError(

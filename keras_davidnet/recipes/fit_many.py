@@ -239,13 +239,7 @@ def _check_folder(folder, settings):
     path = folder / "settings.json"
     if path.exists():
         saved = json.loads(path.read_text())
-        # Layers may have drawn their seeds when the program made them.
-        found = differences(
-            *(
-                dict(flatten(s, lambda key, _: key == "seed"))
-                for s in (saved, settings)
-            )
-        )
+        found = differences(*(dict(flatten(s)) for s in (saved, settings)))
         if found:
             raise ValueError(
                 "`folder` must be new or hold runs of this recipe and these "
